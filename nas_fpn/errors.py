@@ -1,0 +1,18 @@
+"""The exceptions of the project: what a person gets for wrong input.
+
+Each message says where, what, and how to mend, with the value that was given.
+"""
+
+__all__ = ["DataError", "RunError", "SpaceError"]
+
+
+class SpaceError(ValueError):
+    """A program in the neck language is wrong; the message quotes the line with a caret."""
+
+
+class DataError(ValueError):
+    """Images or annotations are wrong; the message names the file and the id."""
+
+
+class RunError(ValueError):
+    """A ``run.toml``, a controller or a ``history.jsonl`` is wrong; the message names the place."""

@@ -1,0 +1,138 @@
+"""An architecture as data: words, operands, lines, repeats. A program without holes."""
+
+from dataclasses import dataclass, replace
+
+__all__ = ["Architecture", "Line", "Operand", "Repeat", "Value", "Word"]
+
+Value = int | float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of the language with those of its arguments that are not the default.
+
+    ``arguments`` are (name, value) in the order of the word's row in ``words.py``;
+    ``conv3[bias]`` is ``Word("conv3", (("bias", True),))``, ``conv1[96]`` is
+    ``Word("conv1", (("channels", 96),))``.
+    """
+
+    name: str
+    arguments: tuple[tuple[str, Value], ...] = ()
+
+    def __str__(self) -> str:
+        if not self.arguments:
+            return self.name
+        return f"{self.name}[{', '.join(_argument(name, v) for name, v in self.arguments)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A feature by name and, inside a merge, its own blocks (a resampler may be among them)."""
+
+    feature: str
+    blocks: tuple[Word, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.blocks:
+            return self.feature
+        return f"{self.feature} -> {' '.join(map(str, self.blocks))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """``target@level = merge(operands) + addends -> blocks``.
+
+    ``merge`` is None where the source is a single feature; its blocks, a resampler among them
+    if any, are then ``blocks``. ``blocks`` is None where the line has no arrow: a merge line
+    then ends with the ``then`` blocks of its architecture.
+    """
+
+    target: str
+    level: int
+    merge: Word | None
+    operands: tuple[Operand, ...]
+    addends: tuple[str, ...] = ()
+    blocks: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Lines that run ``count`` times, each time with new weights."""
+
+    count: int
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A program without holes, checked. ``str(a)`` is its text, and ``parse(str(a)) == a``.
+
+    ``doc`` holds the comment lines at the very top, without ``#`` and joined by newlines.
+    Make one with :func:`nas_fpn.language.parse` or :func:`nas_fpn.language.decode`: they check.
+    """
+
+    items: tuple[Line | Repeat, ...]
+    width: int = 256
+    then: tuple[Word, ...] = ()
+    up: Word = Word("nearest")
+    down: Word = Word("maxpool")
+    doc: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"# {row}".rstrip() for row in self.doc.split("\n")] if self.doc else []
+        lines.append(f"width {self.width}")
+        if self.then:
+            lines.append(f"then {' '.join(map(str, self.then))}")
+        if self.up != Word("nearest"):
+            lines.append(f"up {self.up}")
+        if self.down != Word("maxpool"):
+            lines.append(f"down {self.down}")
+        lines.append("")
+        levels: dict[str, int] = {}
+        for item in self.items:
+            if isinstance(item, Repeat):
+                lines.append(f"repeat {item.count}:")
+                inner = dict(levels)
+                lines.extend("    " + _line(line, inner) for line in item.lines)
+                levels.update(inner)  # only p's live on, and their level is their name's
+            else:
+                lines.append(_line(item, levels))
+        return "\n".join(lines) + "\n"
+
+    def with_width(self, width: int) -> "Architecture":
+        """The same program at another ``width`` (channels that a word names stay)."""
+        return replace(self, width=width)
+
+
+def _argument(name: str, value: Value) -> str:
+    if name == "bias":
+        return "bias" if value else "nobias"
+    if name == "channels":
+        return str(value)
+    return f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}"
+
+
+def _line(line: Line, levels: dict[str, int]) -> str:
+    only = line.operands[0].feature
+    source = only if line.merge is None else _merge(line)
+    target = line.target
+    if not _is_pyramid(target) and (line.merge is not None or _level(only, levels) != line.level):
+        target = f"{target}@{line.level}"
+    levels[line.target] = line.level
+    addends = "".join(f" + {name}" for name in line.addends)
+    arrow = "" if line.blocks is None else f" -> {' '.join(map(str, line.blocks)) or 'id'}"
+    return f"{target} = {source}{addends}{arrow}"
+
+
+def _merge(line: Line) -> str:
+    return f"{line.merge}({', '.join(map(str, line.operands))})"
+
+
+def _level(feature: str, levels: dict[str, int]) -> int | None:
+    if feature[0] in "cp" and feature[1:].isdigit():
+        return int(feature[1:])
+    return levels.get(feature)
+
+
+def _is_pyramid(name: str) -> bool:
+    return name[0] == "p" and name[1:].isdigit()

@@ -1,0 +1,113 @@
+"""The words of the language: one row each, and what follows from a row.
+
+A row says the kind, how many operands, whether they commute, and the arguments that brackets
+may give. A word of the same name stands in ``nas_fpn.necks``; a test holds the two sets equal.
+Its paper and formula stand in that docstring; its cost stands in ``cost.py``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nas_fpn.language.program import Value, Word
+
+__all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "full_arguments"]
+
+Kind = Literal["merge", "up", "down", "block"]
+KINDS: tuple[Kind, ...] = ("merge", "up", "down", "block")
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a word: its name, its default and what it may be.
+
+    ``options`` lists the names it may be; else it is a number of the default's type in
+    ``least .. most``. ``bias`` is written ``bias`` or ``nobias`` (default: by the rule that a
+    norm right behind makes it needless), ``channels`` as a bare whole number.
+    """
+
+    name: str
+    default: Value | None
+    options: tuple[str, ...] = ()
+    least: float = 0.0
+    most: float = 999_999.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the checks need to know of a word."""
+
+    kind: Kind
+    arguments: tuple[Argument, ...] = ()
+    operands: tuple[int, int] = (2, 64)  # of a merge: at least, at most
+    commutes: bool = False
+    gives: bool = False  # takes any channels and gives `channels` or `width`
+    norm: bool = False  # makes the bias of a convolution before it needless
+    bias: bool = False  # ends in a convolution whose bias follows the rule
+    mixes: bool = False  # a merge whose operands may differ in channels
+
+
+_CHANNELS = Argument("channels", None, least=1, most=4096)
+_BIAS = Argument("bias", None, options=("bias", "nobias"))
+_POOL_PAD = Argument("pad", "ceil", options=("ceil", "zero"))
+
+
+def _block(*arguments: Argument, norm: bool = False) -> Row:
+    return Row("block", arguments, norm=norm)
+
+
+def _convolution(kind: Kind = "block", *arguments: Argument) -> Row:
+    return Row(kind, (_CHANNELS, _BIAS, *arguments), gives=True, bias=True)
+
+
+WORDS: dict[str, Row] = {
+    # merges
+    "sum": Row("merge", commutes=True),
+    "mean": Row("merge", commutes=True),
+    "max": Row("merge", commutes=True),
+    "fast": Row("merge", (Argument("eps", 1e-4, most=1.0),)),
+    "softmax": Row("merge"),
+    "weighted": Row("merge"),
+    "gp": Row("merge", (Argument("pool", "max", options=("max", "mean")),), operands=(2, 2)),
+    "concat": Row("merge", (_CHANNELS, _BIAS), gives=True, bias=True, mixes=True),
+    # up
+    "nearest": Row("up"),
+    "bilinear": Row("up"),
+    "sni": Row(
+        "up",
+        (
+            Argument("mode", "nearest", options=("nearest", "bilinear")),
+            Argument("alpha", "ratio", options=("ratio",), most=1.0),
+        ),
+    ),
+    # down
+    "maxpool": Row("down", (_POOL_PAD,)),
+    "maxpool3": Row("down", (Argument("pad", "one", options=("one", "same")),)),
+    "avgpool": Row("down"),
+    "stride": _convolution("down"),
+    "subsample": Row("down"),
+    # blocks that give channels
+    "conv1": _convolution(),
+    "conv3": _convolution(),
+    "conv5": _convolution(),
+    "sep3": _convolution(),
+    "sep5": _convolution(),
+    # blocks that keep channels
+    "dw3": Row("block", (_BIAS,), bias=True),
+    "bn": _block(
+        Argument("eps", 1e-5, most=1.0), Argument("momentum", 0.1, most=1.0), norm=True
+    ),
+    "gn": _block(Argument("groups", 32, least=1, most=4096), norm=True),
+    "relu": _block(),
+    "silu": _block(),
+    "swish": _block(),
+    "gelu": _block(),
+    "leaky": _block(Argument("slope", 0.01, most=1.0)),
+    "mish": _block(),
+    "id": _block(),
+}
+
+
+def full_arguments(word: Word) -> dict[str, Value | None]:
+    """Every argument of the word by name, defaults filled in (None: to be resolved)."""
+    given = dict(word.arguments)
+    return {a.name: given.get(a.name, a.default) for a in WORDS[word.name].arguments}
