@@ -1,0 +1,87 @@
+"""What a person may set about data, backbone and proxy: three tables of ``run.toml``.
+
+Every setting has a default that works on one CPU with the embedded data. The models are frozen
+and refuse unknown keys; paths are made absolute by whoever reads the file.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["BackboneSettings", "DataSettings", "ProxySettings"]
+
+Colour = tuple[float, float, float]
+
+
+class DataSettings(BaseModel):
+    """Table ``[data]``: a COCO folder of the user's, or nothing for the embedded shapes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: Path | None = Field(None, description="folder that the file names in the JSON start at")
+    train: Path | None = Field(None, description="COCO detection JSON that the necks train on")
+    val: Path | None = Field(None, description="COCO JSON that the search sees; absent: split off")
+    test: Path | None = Field(None, description="COCO JSON for verdicts; absent: split from val")
+    warmup: Path | None = Field(
+        None, description="COCO JSON for the backbone's warm-up; absent: half of train is set aside"
+    )
+    skip_bad: bool = Field(False, description="leave bad images and boxes out instead of stopping")
+    split_seed: int = Field(0, ge=0, description="seed of the splits made when a file is absent")
+    shapes_seed: int = Field(0, ge=0, description="seed of the embedded data")
+    shapes_train: int = Field(500, ge=1, description="embedded images that the necks train on")
+    shapes_val: int = Field(150, ge=1, description="embedded images that the search sees")
+    shapes_test: int = Field(150, ge=1, description="embedded images for verdicts")
+    shapes_warmup: int = Field(500, ge=0, description="embedded images for the warm-up only")
+
+    @model_validator(mode="after")
+    def _own_data_is_whole(self) -> Self:
+        files = (self.train, self.val, self.test, self.warmup)
+        if self.images is None and any(files):
+            raise ValueError("images must name the folder of images when a JSON file is given")
+        if self.images is not None and self.train is None:
+            raise ValueError("train must name a COCO JSON file when images is given")
+        return self
+
+
+class BackboneSettings(BaseModel):
+    """Table ``[backbone]``: which timm model, from which weights, warmed up for how long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("mobilenetv3_small_050", description="a timm model that has features_only")
+    weights: str = Field(
+        "none", description='"imagenet" (downloads), "none" (warm-up), or a .safetensors file'
+    )
+    arguments: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description='arguments of the timm model, e.g. {pad_type = "same"}'
+    )
+    mean: Colour | None = Field(None, description="of the input, RGB in 0..1; absent: the model's")
+    std: Colour | None = Field(None, description="of the input, RGB in 0..1; absent: the model's")
+    warmup_steps: int = Field(500, ge=0, description='training steps of the warm-up ("none" only)')
+    warmup_batch_size: int = Field(16, ge=1, description="images per step of the warm-up")
+    warmup_learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of the warm-up")
+    warmup_weight_decay: float = Field(1e-4, ge=0, description="weight decay of the warm-up")
+
+
+class ProxySettings(BaseModel):
+    """Table ``[proxy]``: the short training that scores an architecture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(128, ge=32, description="longer side of the image, in pixels")
+    steps: int = Field(300, ge=1, description="training steps of neck and head")
+    batch_size: int = Field(16, ge=1, description="images per step")
+    threads: int = Field(1, ge=1, description="CPU threads of one worker")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    head_width: int = Field(64, ge=1, description="channels inside the dense head")
+    head_depth: int = Field(1, ge=0, description="convolutions of a tower of the head")
+    tower: Literal["coupled", "decoupled"] = Field(
+        "decoupled", description="one tower for classes and boxes, or one each"
+    )
+    evaluations: int = Field(3, ge=1, description="scores reported on the way, the last at the end")
+    views: int = Field(
+        3, ge=1, le=4, description="fixed views of a train image: plain, flip, zoom in, zoom out"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the stored features")
