@@ -1,0 +1,36 @@
+# Each target builds what it needs from nothing: an environment in .venv, then its own work.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.nas-fpn-installed
+
+# OpenMP threads spin where a core is taken: one thread a process, as many processes as cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart check slow format clean
+
+quickstart: $(STAMP)  ## a real search, to its end: about five minutes on two cores
+	$(BIN)/nas-fpn search runs/quickstart
+	$(BIN)/nas-fpn table runs/quickstart
+
+check: $(STAMP)  ## format, lint, types, tests, doctests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow"
+
+slow: $(STAMP)  ## the tests that take longer than a few seconds each
+	$(BIN)/python -m pytest -q -m slow
+
+format: $(STAMP)  ## what `check` asks for, done
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## forget the quickstart's answer, so that it starts from nothing
+	cd runs/quickstart && rm -rf history.jsonl best bank data
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
