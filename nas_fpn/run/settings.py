@@ -1,0 +1,185 @@
+"""``run.toml``, read and checked: every fault at once, each with its key and how to mend it.
+
+Paths in the file are relative to the file. The settings keep them as they were written, so that
+the record of a run does not depend on where its folder stands; :class:`Run` holds them resolved.
+"""
+
+import difflib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from nas_fpn.errors import RunError
+from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
+
+__all__ = ["Run", "RunSettings", "read_run"]
+
+Setting = bool | int | float | str | list[str]
+
+OBJECTIVES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+
+
+class BudgetSettings(BaseModel):
+    """Table ``[budget]``: when the search is over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int = Field(50, ge=1, description="proposals of the controller, beyond the baselines")
+
+
+class LimitSettings(BaseModel):
+    """Table ``[limits]``: a proposal above one of them is rejected before it trains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    params_m: float | None = Field(None, gt=0, description="parameters of the neck, in millions")
+    gmacs: float | None = Field(
+        None, gt=0, description="multiply-adds of the neck for one image, in 1e9"
+    )
+
+
+class RaySettings(BaseModel):
+    """Table ``[ray]``: how trials are spread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(1, ge=0, description="trials at a time; 0: in this process, without Ray")
+    cpus_per_trial: float = Field(1.0, ge=0, description="CPU cores that a trial takes")
+    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs that a trial takes; may be a part")
+    address: str = Field("local", description='"local", "auto", or the address of a Ray cluster')
+    asha: bool = Field(False, description="stop poor trials early; they are told as stopped")
+
+
+class RunSettings(BaseModel):
+    """A whole ``run.toml``, defaults filled in, paths as written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str = Field("quick", description="a shipped name, or a path")
+    controller: str = Field("optuna_sampler", description="a shipped name, or a path")
+    seed: int = Field(0, ge=0, description="of the controller and of every trial")
+    objective: str = Field(
+        "ap", description=f"what the controller is told: {', '.join(OBJECTIVES)}"
+    )
+    baselines: tuple[str, ...] = Field(
+        ("none", "fpn", "panet", "bifpn"), description="hand-designed necks, the first trials"
+    )
+    controller_settings: dict[str, Setting] = Field(
+        default_factory=dict, description="arguments of the controller"
+    )
+    budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    data: DataSettings = Field(default_factory=DataSettings)
+    backbone: BackboneSettings = Field(default_factory=BackboneSettings)
+    proxy: ProxySettings = Field(default_factory=ProxySettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
+
+    @field_validator("objective")
+    @classmethod
+    def _is_measured(cls, objective: str) -> str:
+        if objective not in OBJECTIVES:
+            raise ValueError(
+                f"should be one of {', '.join(OBJECTIVES)}{_near(objective, OBJECTIVES)}"
+            )
+        return objective
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A question: its folder, its settings as written, and what they point at, resolved."""
+
+    folder: Path
+    settings: RunSettings
+    data: DataSettings
+    backbone: BackboneSettings
+
+
+def read_run(run: Path) -> Run:
+    """Read ``run.toml`` in the folder ``run`` (or the file itself).
+
+    Raises:
+        RunError: naming every wrong setting of the file at once.
+    """
+    path = run if run.suffix == ".toml" else run / "run.toml"
+    settings = _validated(path, _parsed(path))
+    folder = path.parent.resolve()
+    return Run(
+        folder=folder,
+        settings=settings,
+        data=_absolute(settings.data, folder),
+        backbone=settings.backbone.model_copy(
+            update={"weights": _weights(settings.backbone.weights, folder)}
+        ),
+    )
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{path}: no such file\nwrite one with: nas-fpn init {path.parent}"
+        ) from None
+    except UnicodeDecodeError as fault:
+        raise RunError(f"{path}: not UTF-8: {fault.reason} at byte {fault.start}") from None
+    except tomllib.TOMLDecodeError as fault:
+        raise RunError(f"{path}: not TOML: {fault}\nstrings stand in double quotes") from None
+
+
+def _validated(path: Path, table: dict[str, Any]) -> RunSettings:
+    try:
+        return RunSettings.model_validate(table)
+    except ValidationError as fault:
+        raise RunError(_message(path, [_fault(error) for error in fault.errors()])) from None
+
+
+def _message(path: Path, faults: list[str]) -> str:
+    count = "1 setting is wrong" if len(faults) == 1 else f"{len(faults)} settings are wrong"
+    return "\n".join([f"{path}: {count}", *(f"  {fault}" for fault in faults)])
+
+
+def _fault(error: ErrorDetails) -> str:
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        known = tuple(_model(error["loc"][:-1]).model_fields)
+        near = _near(str(error["loc"][-1]), known)
+        return f"{key}: unknown setting{near or '; there are ' + ', '.join(known)}"
+    what = (
+        error["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should", "should")
+        .replace("tuple", "list")
+    )
+    given = error["input"]
+    shown = "" if isinstance(given, dict) else f" = {json.dumps(given, default=str)}"
+    return f"{key}{shown}: {what}"
+
+
+def _model(keys: tuple[int | str, ...]) -> type[BaseModel]:
+    model: type[BaseModel] = RunSettings
+    for key in keys:
+        table = model.model_fields[str(key)].annotation
+        assert isinstance(table, type)
+        model = table
+    return model
+
+
+def _near(name: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _absolute(data: DataSettings, folder: Path) -> DataSettings:
+    named = {key: getattr(data, key) for key in ("images", "train", "val", "test", "warmup")}
+    return data.model_copy(
+        update={k: (folder / v).resolve() for k, v in named.items() if v is not None}
+    )
+
+
+def _weights(weights: str, folder: Path) -> str:
+    return weights if weights in ("imagenet", "none") else str(folder / weights)

@@ -1,0 +1,98 @@
+"""``run.toml``: defaults that work, paths relative to the file, every fault at once."""
+
+from pathlib import Path
+
+import pytest
+
+from nas_fpn.errors import RunError
+from nas_fpn.run import RunSettings, read_run, run_toml, start_run
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "run"
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "run.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    run = read_run(write(tmp_path, ""))
+    assert run.settings == RunSettings()
+    assert run.folder == tmp_path.resolve()
+
+
+def test_what_init_writes_is_the_defaults(tmp_path: Path) -> None:
+    start_run(tmp_path / "mine")
+    assert read_run(tmp_path / "mine").settings == RunSettings()
+
+
+def test_the_file_itself_may_be_named(tmp_path: Path) -> None:
+    write(tmp_path, "seed = 3")
+    assert read_run(tmp_path / "run.toml") == read_run(tmp_path)
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[data]\nimages = "i"\ntrain = "t.json"\n[backbone]\nweights = "w.safetensors"'
+    write(tmp_path, text)
+    monkeypatch.chdir(tmp_path.parent)
+    run = read_run(Path(tmp_path.name))
+    assert run.data.images == tmp_path.resolve() / "i"
+    assert run.data.val is None
+    assert run.backbone.weights == str(tmp_path.resolve() / "w.safetensors")
+    assert run.settings.backbone.weights == "w.safetensors"  # as written, for the record
+
+
+@pytest.mark.parametrize("name", ["many", "syntax"])
+def test_message(name: str) -> None:
+    path = GOLDEN / f"{name}.toml"
+    with pytest.raises(RunError) as error:
+        read_run(path)
+    message = str(error.value).replace(f"{GOLDEN}/", "")
+    assert message + "\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such file\nwrite one with: nas-fpn init"):
+        read_run(tmp_path / "nothing")
+
+
+def test_init_takes_a_folder_of_coco_files(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    for split in ("train", "val"):
+        (data / f"{split}.json").write_text("{}")
+    start_run(tmp_path / "runs" / "mine", [data])
+    settings = read_run(tmp_path / "runs" / "mine").settings.data
+    assert settings.images == Path("../../data/images")
+    assert settings.val == Path("../../data/val.json")
+    assert settings.test is None
+
+
+def test_init_takes_files_in_the_order_train_val_test(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.json", "b.json", "c.json")]
+    for file in files:
+        file.write_text("{}")
+    start_run(tmp_path / "mine", files, images=tmp_path)
+    run = read_run(tmp_path / "mine")
+    assert (run.data.train, run.data.val, run.data.test) == tuple(files)
+    assert run.data.images == tmp_path
+
+
+def test_init_never_writes_over_a_run(tmp_path: Path) -> None:
+    start_run(tmp_path)
+    with pytest.raises(RunError, match="there is a run already"):
+        start_run(tmp_path)
+
+
+def test_init_says_which_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no train\.json; there is no JSON file"):
+        start_run(tmp_path / "mine", [tmp_path])
+    with pytest.raises(RunError, match="no such file or folder"):
+        start_run(tmp_path / "mine", [tmp_path / "x.json"])
+    assert not (tmp_path / "mine").exists()
+
+
+def test_every_setting_is_explained() -> None:
+    rows = run_toml("mine", {}).splitlines()
+    assert all("# " in row for row in rows if "=" in row)
+    assert "None" not in "".join(rows)
