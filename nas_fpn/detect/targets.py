@@ -1,0 +1,99 @@
+"""Which point of the pyramid learns which box, for a whole batch at once.
+
+FCOS (arXiv:1904.01355, section 3; centre sampling from the journal version, arXiv:2006.09214),
+with torchvision's rules. There is no loop over images, no value leaves the device and no shape
+depends on the data, so that a step can be captured as one graph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nas_fpn.detect.boxes import Grid
+
+__all__ = ["Targets", "assign_targets", "size_ranges"]
+
+FRACTION = 0.08  # torchvision's level 3 ends at 64 px of an image of 800
+INFINITY = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What each point should say: ``labels`` [B, P], -1 for background, and ``boxes`` [B, P, 4].
+
+    The box of a background point is any box of its image, or zeros; it means nothing.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+
+
+def size_ranges(levels: Sequence[int], image_size: int) -> tuple[tuple[float, float], ...]:
+    """For each level, the (least, most) reach in pixels of the boxes that it learns.
+
+    A box's reach at a point is the largest of its four distances. Level k ends at
+    0.08 · 2^(k-3) of the image's side, the finest level begins at 0, the coarsest has no end:
+    torchvision's ranges (64, 128, 256, 512 px) at its image size of 800.
+
+    >>> size_ranges((3, 4, 5), 800)
+    ((0.0, 64.0), (64.0, 128.0), (128.0, inf))
+    """
+    ends = [FRACTION * image_size * 2.0 ** (level - 3) for level in levels]
+    return tuple(zip([0.0, *ends[:-1]], [*ends[:-1], INFINITY], strict=True))
+
+
+def assign_targets(
+    grid: Grid,
+    boxes: Tensor,
+    labels: Tensor,
+    *,
+    ranges: Sequence[tuple[float, float]],
+    radius: float = 1.5,
+) -> Targets:
+    """Give each point of ``grid`` a box or the background.
+
+    ``boxes`` are [B, M, 4] (x0, y0, x1, y1) in network pixels and ``labels`` [B, M]; a row of
+    label -1 (padding, a crowd) is no box. ``ranges`` has one entry per level of the grid.
+    A point learns a box if it lies inside it, closer than ``radius`` strides to its centre in
+    x and in y, and with a reach strictly within its level's range; of several, the smallest.
+
+    torchvision compares areas as ``1e8 - area`` in float32, so two that differ by less than
+    8 square pixels may tie there; here they do not.
+    """
+    x, y = grid.points.unbind(dim=1)  # [P]
+    x0, y0, x1, y1 = boxes[..., None].unbind(dim=2)  # [B, M, 1]
+    left, top, right, bottom = x - x0, y - y0, x1 - x, y1 - y  # [B, M, P]
+    inside = torch.minimum(torch.minimum(left, right), torch.minimum(top, bottom)) > 0
+    reach = torch.maximum(torch.maximum(left, right), torch.maximum(top, bottom))
+    off_centre = torch.maximum((x - (x0 + x1) / 2).abs(), (y - (y0 + y1) / 2).abs())
+    least, most = _per_point(grid, ranges)  # [P]
+    learns = (
+        inside
+        & (off_centre < radius * grid.strides)
+        & (reach > least)
+        & (reach < most)
+        & (labels >= 0)[..., None]
+    )  # [B, M, P]
+    area = ((x1 - x0) * (y1 - y0)).masked_fill(~learns, INFINITY)  # [B, M, P]
+    smallest, index = area.min(dim=1)  # [B, P]
+    return Targets(
+        labels=labels.gather(1, index).masked_fill(smallest == INFINITY, -1),
+        boxes=boxes.gather(1, index[..., None].expand(-1, -1, 4)),
+    )
+
+
+def _per_point(grid: Grid, ranges: Sequence[tuple[float, float]]) -> tuple[Tensor, Tensor]:
+    """Each point's (least, most) reach, [P] each."""
+    device = grid.points.device
+    least, most = (
+        torch.cat(
+            [
+                torch.full((count,), bound, device=device)
+                for count, bound in zip(grid.counts, bounds, strict=True)
+            ]
+        )
+        for bounds in zip(*ranges, strict=True)
+    )
+    return least, most
