@@ -1,0 +1,50 @@
+"""Images as the network sees them: decoded, and letterboxed into a square."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PILImage
+from torch import Tensor
+
+from nas_fpn.errors import DataError
+
+__all__ = ["UNREADABLE", "letterbox", "load_image"]
+
+# What Pillow raises for a broken file.
+UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, PILImage.DecompressionBombError)
+GREY = 114  # what lies outside the image
+
+
+def load_image(path: Path, image_size: int) -> tuple[Tensor, float]:
+    """Decode one image and letterbox it; return it with its scale.
+
+    The image is uint8 [3, S, S], RGB; the scale is network pixels per pixel of the file. EXIF
+    rotation is not applied, as in ``read_coco``. Raises ``DataError``, naming the file, if it
+    cannot be decoded to its end.
+    """
+    try:
+        with PILImage.open(path) as image:
+            picture = image.convert("RGB")
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path}: the image cannot be decoded ({type(error).__name__}: {error}); "
+            "replace it, or take it out of the JSON"
+        ) from None
+    return letterbox(picture, image_size)
+
+
+def letterbox(picture: PILImage.Image, image_size: int) -> tuple[Tensor, float]:
+    """Scale an RGB picture so that its longer side is S, and pad it to the right and below.
+
+    Returns uint8 [3, S, S] and the scale. One scale serves both axes; the shorter side is
+    rounded to whole pixels, and so moves by half a pixel at most.
+    """
+    scale = image_size / max(picture.size)
+    width, height = (max(round(side * scale), 1) for side in picture.size)
+    if (width, height) != picture.size:
+        picture = picture.resize((width, height), PILImage.Resampling.BILINEAR)
+    canvas = np.full((image_size, image_size, 3), GREY, np.uint8)
+    canvas[:height, :width] = np.asarray(picture)
+    return torch.from_numpy(canvas).permute(2, 0, 1).contiguous(), scale
