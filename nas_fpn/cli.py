@@ -1,0 +1,251 @@
+"""The words on the command line; each verb imports what it needs, so that small ones are quick.
+
+Exit codes: 2 for wrong input (the message is on stderr), 1 for a run that failed, 130 for Ctrl-C.
+"""
+
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas_fpn.errors import DataError, RunError, SpaceError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Find the right feature-pyramid neck for your own detector and data.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data: write the embedded scenes, check a COCO file.")
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+SpaceName = Annotated[str, typer.Argument(help="A shipped name, or a .space or .neck file.")]
+NeckName = Annotated[str, typer.Argument(help="A shipped name, a .neck file, RUN or RUN:TRIAL.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.toml.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; a wrong input is a message, never a traceback."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="nas-fpn")
+    except (SpaceError, DataError, RunError) as fault:
+        sys.exit(_complain(fault))
+    except OSError as fault:
+        if fault.filename is None:
+            raise
+        sys.exit(_complain(f"{fault.filename}: {fault.strerror}"))
+
+
+@app.command()
+def size(space: SpaceName, json_: Json = False) -> None:
+    """Print how many genotypes a space holds, exactly.
+
+    Example: nas-fpn size search_spaces/nas_fpn.space
+    """
+    from nas_fpn import language
+
+    read = language.read(language.find_space(space))
+    number = language.size(read)
+    if json_:
+        choices = [{"name": choice.name, "count": choice.count} for choice in read.choices]
+        _print_json({"space": space, "size": number, "choices": choices})
+    else:
+        typer.echo(number)
+
+
+@app.command()
+def sample(
+    space: SpaceName,
+    seed: Annotated[int, typer.Option(help="Of the draw; the same seed, the same necks.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="How many necks.")] = 1,
+    json_: Json = False,
+) -> None:
+    """Print necks of a space, drawn uniformly over its genotypes.
+
+    Example: nas-fpn sample quick --seed 3 --count 2
+    """
+    from nas_fpn import language
+
+    read = language.read(language.find_space(space))
+    rng = random.Random(seed)
+    drawn = []
+    for _ in range(count):
+        genotype = language.sample(read, rng)
+        neck = language.decode(read, genotype)
+        drawn.append(
+            {"neck": language.identity(neck), "genotype": list(genotype), "text": str(neck)}
+        )
+    if json_:
+        _print_json(drawn)
+    else:
+        typer.echo("\n".join(f"# {one['neck']}\n{one['text']}" for one in drawn), nl=False)
+
+
+@app.command()
+def check(
+    files: Annotated[list[str], typer.Argument(help="Shipped names, .space and .neck files.")],
+    json_: Json = False,
+) -> None:
+    """Check programs: say what each holds, or where it is wrong and how to mend it.
+
+    Example: nas-fpn check search_spaces/mine.space
+    """
+    from nas_fpn import language
+
+    said: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            held = language.size(language.read(language.find_space(file)))
+            said.append({"file": file, "genotypes": held, "error": None})
+        except SpaceError as fault:
+            said.append({"file": file, "genotypes": None, "error": str(fault)})
+    if json_:
+        _print_json(said)
+    for one in said:
+        if one["error"] is not None:
+            _complain(one["error"])
+        elif not json_:
+            held = one["genotypes"]
+            typer.echo(f"{one['file']}: {'a neck' if held == 1 else f'{held} genotypes'}")
+    if any(one["error"] is not None for one in said):
+        raise typer.Exit(2)
+
+
+@app.command()
+def show(
+    neck: NeckName,
+    svg: Annotated[Path | None, typer.Option(help="Write the drawing to this file.")] = None,
+    json_: Json = False,
+) -> None:
+    """Print a neck as text, and draw it: levels as rows, merges as nodes.
+
+    Example: nas-fpn show panet --svg panet.svg
+    """
+    from nas_fpn import language
+
+    architecture = _neck(neck)
+    identity = language.identity(architecture)
+    if svg is not None:
+        svg.write_text(language.draw(architecture), encoding="utf-8")
+    if json_:
+        graph = language.lower(architecture)
+        _print_json(
+            {
+                "neck": identity,
+                "text": str(architecture),
+                "canonical": str(language.canonical(architecture)),
+                "inputs": list(graph.inputs),
+                "outputs": [level for level, _ in graph.outputs],
+                "width": graph.width,
+            }
+        )
+    else:
+        typer.echo(f"# {identity}\n{architecture}", nl=False)
+
+
+@app.command()
+def init(
+    run: RunFolder,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder with train.json …, or the JSON files of train, val, test."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Where the file names in the JSON files start.")
+    ] = None,
+) -> None:
+    """Write a run.toml that shows every setting, its default and its meaning.
+
+    Example: nas-fpn init runs/mine --data path/to/coco
+    """
+    from nas_fpn.run import start_run
+
+    path = start_run(run, data or (), images=images)
+    typer.echo(f"{path} is written; now: nas-fpn search {run}")
+
+
+@data_app.command("shapes")
+def data_shapes(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    seed: Annotated[int, typer.Option(help="The same seed, the same bytes.")] = 0,
+    image_size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 128,
+    train: Annotated[int, typer.Option(help="Images to train on.")] = 500,
+    val: Annotated[int, typer.Option(help="Images that a search sees.")] = 150,
+    test: Annotated[int, typer.Option(help="Images for verdicts.")] = 150,
+    warmup: Annotated[int, typer.Option(help="Images for the backbone's warm-up.")] = 500,
+) -> None:
+    """Write the embedded scenes as a COCO folder.
+
+    Example: nas-fpn data shapes shapes --train 100 --val 20
+    """
+    from nas_fpn.detect import write_shapes
+
+    write_shapes(
+        folder,
+        seed=seed,
+        image_size=image_size,
+        train=train,
+        val=val,
+        test=test,
+        warmup=warmup,
+    )
+    typer.echo(f"{folder}: {train + val + test + warmup} images are written")
+
+
+@data_app.command("check")
+def data_check(
+    file: Annotated[Path, typer.Argument(help="A COCO detection JSON file.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Where its file names start; else images/ beside it.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option(help="List what would be left out instead.")] = False,
+    json_: Json = False,
+) -> None:
+    """Check annotations and images: every fault is named by file and id.
+
+    Example: nas-fpn data check path/to/train.json --images path/to/images
+    """
+    from nas_fpn.detect import read_coco
+    from nas_fpn.run import data_files
+
+    folder = data_files([file], images=images)["images"]
+    dataset, skipped = read_coco(file, folder, skip_bad=skip_bad)
+    boxes = sum(len(of_image) for of_image in dataset.boxes)
+    if json_:
+        _print_json(
+            {
+                "images": len(dataset.images),
+                "boxes": boxes,
+                "categories": [category.name for category in dataset.categories],
+                "skipped": list(skipped),
+            }
+        )
+        return
+    for line in skipped:
+        typer.echo(f"left out: {line}")
+    typer.echo(
+        f"{file}: {len(dataset.images)} images, {boxes} boxes, {len(dataset.categories)} categories"
+    )
+
+
+def _neck(name: str) -> Any:
+    from nas_fpn import language
+
+    return language.read_neck(language.find_space(name))
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _complain(message: object) -> int:
+    typer.echo(str(message), err=True)
+    return 2

@@ -1,0 +1,78 @@
+"""The table of a run: one row a trial, nothing invented, and a verdict that claims no more."""
+
+import pandas as pd
+
+from nas_fpn.record import Entry, History, Outcome
+from nas_fpn.report import frame, verdict
+
+COST = {"params": 1000, "macs": 2_000_000, "activation_bytes": 64}
+
+
+def history(*trials: tuple[str, Outcome | None]) -> History:
+    return History(
+        entries=tuple(
+            Entry(number, source, None, f"{number:08x}", "", COST, outcome=outcome)
+            for number, (source, outcome) in enumerate(trials)
+        )
+    )
+
+
+def complete(ap: float) -> Outcome:
+    return Outcome("complete", {"ap": ap, "ap/fish": ap / 2}, steps=300, seconds=1.5)
+
+
+FAILED = Outcome("failed", reason="RuntimeError: no memory")
+SEARCHED = history(
+    ("baseline:none", complete(0.20)),
+    ("baseline:fpn", complete(0.25)),
+    ("controller", complete(0.31)),
+    ("controller", FAILED),
+    ("controller", Outcome("repeated", {"ap": 0.31}, steps=300, of=2)),
+    ("controller", Outcome("stopped", {"ap": 0.90}, steps=100)),
+    ("controller", None),
+)
+
+
+def test_one_row_a_trial_in_order() -> None:
+    table = frame(SEARCHED)
+    assert list(table["trial"]) == list(range(7))
+    assert list(table["state"]) == [
+        "complete",
+        "complete",
+        "complete",
+        "failed",
+        "repeated",
+        "stopped",
+        "running",
+    ]
+    assert list(table["params"]) == [1000] * 7
+
+
+def test_what_was_not_measured_is_missing() -> None:
+    table = frame(SEARCHED).set_index("trial")
+    assert pd.isna(table.loc[3, "ap"])
+    assert pd.isna(table.loc[0, "ap_small"])
+    assert table.loc[0, "ap/fish"] == 0.1
+    assert table.loc[3, "reason"] == "RuntimeError: no memory"
+    assert table.loc[4, "of"] == 2
+
+
+def test_an_empty_record_is_an_empty_table() -> None:
+    table = frame(History())
+    assert len(table) == 0
+    assert "ap" in table.columns
+
+
+def test_only_complete_trials_compare() -> None:
+    said = verdict(SEARCHED, "ap")
+    assert "the best of 1 neck found is 00000002 (trial 2) with ap 0.3100" in said
+    assert "the best of 2 baselines is fpn with 0.2500: a difference of +0.0600" in said
+
+
+def test_the_verdict_says_that_the_noise_is_unknown() -> None:
+    assert "the noise is unknown" in verdict(SEARCHED, "ap")
+
+
+def test_without_a_neck_or_a_baseline_there_is_no_comparison() -> None:
+    assert "none; no trial beyond the baselines" in verdict(history(), "ap")
+    assert "no baseline to set it against" in verdict(history(("controller", complete(0.3))), "ap")
