@@ -1,16 +1,17 @@
 """The words of the language: one row each, and what follows from a row.
 
-A row says the kind, how many operands, whether they commute, and the arguments that brackets
-may give. A word of the same name stands in ``nas_fpn.necks``; a test holds the two sets equal.
-Its paper and formula stand in that docstring; its cost stands in ``cost.py``.
+A row says the kind, how many operands, whether they commute, the arguments that brackets may
+give, and the cost from shapes. An operation of the same name stands in a dict of
+``nas_fpn.necks``; a test holds the two sets equal. Its paper and formula stand in its docstring.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from nas_fpn.language.program import Value, Word
 
-__all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "full_arguments"]
+__all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "Use", "full_arguments"]
 
 Kind = Literal["merge", "up", "down", "block"]
 KINDS: tuple[Kind, ...] = ("merge", "up", "down", "block")
@@ -33,8 +34,33 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """One use of a word, as its cost sees it.
+
+    ``inputs`` are the channels that it takes, an entry for each operand, and ``channels`` those
+    that it gives; ``bias`` whether its last convolution has one. It goes from a feature of size
+    ``before`` to one of size ``after`` (height, width), over ``steps`` levels.
+    """
+
+    inputs: tuple[int, ...]
+    channels: int
+    bias: bool
+    before: tuple[int, int]
+    after: tuple[int, int]
+    steps: int
+
+
+Cost = Callable[[Use], tuple[int, int]]  # parameters, multiply-adds of convolutions
+
+
+def _free(use: Use) -> tuple[int, int]:
+    del use
+    return 0, 0
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """What the checks need to know of a word."""
+    """What the checks, the cost and the search need to know of a word."""
 
     kind: Kind
     arguments: tuple[Argument, ...] = ()
@@ -44,6 +70,7 @@ class Row:
     norm: bool = False  # makes the bias of a convolution before it needless
     bias: bool = False  # ends in a convolution whose bias follows the rule
     mixes: bool = False  # a merge whose operands may differ in channels
+    cost: Cost = _free
 
 
 _CHANNELS = Argument("channels", None, least=1, most=4096)
@@ -51,12 +78,51 @@ _BIAS = Argument("bias", None, options=("bias", "nobias"))
 _POOL_PAD = Argument("pad", "ceil", options=("ceil", "zero"))
 
 
+def _merge_weights(use: Use) -> tuple[int, int]:
+    return len(use.inputs), 0
+
+
+def _norm(use: Use) -> tuple[int, int]:
+    return 2 * use.channels, 0
+
+
+def _dense(side: int) -> Cost:
+    def cost(use: Use) -> tuple[int, int]:
+        kernel = side * side * sum(use.inputs) * use.channels
+        return kernel + use.bias * use.channels, kernel * use.after[0] * use.after[1]
+
+    return cost
+
+
+def _depthwise(use: Use) -> tuple[int, int]:
+    kernel = 9 * use.channels
+    return kernel + use.bias * use.channels, kernel * use.after[0] * use.after[1]
+
+
+def _separable(side: int) -> Cost:
+    def cost(use: Use) -> tuple[int, int]:
+        kernel = (side * side + use.channels) * use.inputs[0]
+        return kernel + use.bias * use.channels, kernel * use.after[0] * use.after[1]
+
+    return cost
+
+
+def _strided(use: Use) -> tuple[int, int]:
+    params, macs, channels, (high, wide) = 0, 0, use.inputs[0], use.before
+    for step in range(use.steps):
+        kernel = 9 * channels * use.channels
+        high, wide, channels = (high + 1) // 2, (wide + 1) // 2, use.channels
+        params += kernel + (use.bias or step < use.steps - 1) * channels
+        macs += kernel * high * wide
+    return params, macs
+
+
 def _block(*arguments: Argument, norm: bool = False) -> Row:
-    return Row("block", arguments, norm=norm)
+    return Row("block", arguments, norm=norm, cost=_norm if norm else _free)
 
 
-def _convolution(kind: Kind = "block", *arguments: Argument) -> Row:
-    return Row(kind, (_CHANNELS, _BIAS, *arguments), gives=True, bias=True)
+def _convolution(cost: Cost, kind: Kind = "block") -> Row:
+    return Row(kind, (_CHANNELS, _BIAS), gives=True, bias=True, cost=cost)
 
 
 WORDS: dict[str, Row] = {
@@ -64,11 +130,11 @@ WORDS: dict[str, Row] = {
     "sum": Row("merge", commutes=True),
     "mean": Row("merge", commutes=True),
     "max": Row("merge", commutes=True),
-    "fast": Row("merge", (Argument("eps", 1e-4, most=1.0),)),
-    "softmax": Row("merge"),
-    "weighted": Row("merge"),
+    "fast": Row("merge", (Argument("eps", 1e-4, most=1.0),), cost=_merge_weights),
+    "softmax": Row("merge", cost=_merge_weights),
+    "weighted": Row("merge", cost=_merge_weights),
     "gp": Row("merge", (Argument("pool", "max", options=("max", "mean")),), operands=(2, 2)),
-    "concat": Row("merge", (_CHANNELS, _BIAS), gives=True, bias=True, mixes=True),
+    "concat": Row("merge", (_CHANNELS, _BIAS), gives=True, bias=True, mixes=True, cost=_dense(1)),
     # up
     "nearest": Row("up"),
     "bilinear": Row("up"),
@@ -83,19 +149,17 @@ WORDS: dict[str, Row] = {
     "maxpool": Row("down", (_POOL_PAD,)),
     "maxpool3": Row("down", (Argument("pad", "one", options=("one", "same")),)),
     "avgpool": Row("down"),
-    "stride": _convolution("down"),
+    "stride": _convolution(_strided, "down"),
     "subsample": Row("down"),
     # blocks that give channels
-    "conv1": _convolution(),
-    "conv3": _convolution(),
-    "conv5": _convolution(),
-    "sep3": _convolution(),
-    "sep5": _convolution(),
+    "conv1": _convolution(_dense(1)),
+    "conv3": _convolution(_dense(3)),
+    "conv5": _convolution(_dense(5)),
+    "sep3": _convolution(_separable(3)),
+    "sep5": _convolution(_separable(5)),
     # blocks that keep channels
-    "dw3": Row("block", (_BIAS,), bias=True),
-    "bn": _block(
-        Argument("eps", 1e-5, most=1.0), Argument("momentum", 0.1, most=1.0), norm=True
-    ),
+    "dw3": Row("block", (_BIAS,), bias=True, cost=_depthwise),
+    "bn": _block(Argument("eps", 1e-5, most=1.0), Argument("momentum", 0.1, most=1.0), norm=True),
     "gn": _block(Argument("groups", 32, least=1, most=4096), norm=True),
     "relu": _block(),
     "silu": _block(),

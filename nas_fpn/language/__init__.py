@@ -1,0 +1,36 @@
+"""The neck language: a program of merge cells over pyramid levels, with or without holes.
+
+No torch, ray or optuna here. ``docs/language.md`` is the guide.
+"""
+
+from nas_fpn.language.files import find_space, parse, parse_space, read, read_neck, shipped_folder
+from nas_fpn.language.graph import Edge, Graph, Node, Op
+from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
+from nas_fpn.language.space import Choice, Space
+from nas_fpn.language.walk import choices, decode, explain, sample, size, walk
+
+__all__ = [
+    "Architecture",
+    "Choice",
+    "Edge",
+    "Graph",
+    "Line",
+    "Node",
+    "Op",
+    "Operand",
+    "Repeat",
+    "Space",
+    "Word",
+    "choices",
+    "decode",
+    "explain",
+    "find_space",
+    "parse",
+    "parse_space",
+    "read",
+    "read_neck",
+    "sample",
+    "shipped_folder",
+    "size",
+    "walk",
+]

@@ -1,0 +1,481 @@
+"""What a program means in all its answers at once: names, levels, channels, operands.
+
+Each feature has the set of levels and the set of channels that some answer could give it. A
+space that passes decodes under every genotype; so some spaces are refused whose answers would
+happen to fit each other (language.md: checks look at all options, not at one walk).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from nas_fpn.language.layout import Source, Span, near
+from nas_fpn.language.names import BACKBONE_LEVELS, is_backbone, is_pyramid, level_of
+from nas_fpn.language.program import Word
+from nas_fpn.language.syntax import (
+    Body,
+    Feature,
+    LetName,
+    Order,
+    Program,
+    Statement,
+    Term,
+    WordHole,
+    WordSlot,
+)
+from nas_fpn.language.words import WORDS, Row
+
+__all__ = ["Facts", "Moves", "check"]
+
+Channels = int | str  # a number, "width" where that is a hole, or "c4": the backbone's own
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Whether some answer could put an operand above (``up``) or below its line's level."""
+
+    up: bool
+    down: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the check has learnt: the moves of every operand, by (id of the statement, position)."""
+
+    moves: dict[tuple[int, int], Moves]
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    levels: frozenset[int]
+    channels: frozenset[Channels]
+
+    def __or__(self, other: "_Value") -> "_Value":
+        return _Value(self.levels | other.levels, self.channels | other.channels)
+
+
+@dataclass
+class _Block:
+    """The names of a block in order of first assignment, and those that it reads from outside."""
+
+    outer: "dict[str, _Value]"
+    own: dict[str, _Value] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()  # new names of an order group: perhaps not yet there
+
+
+def check(program: Program) -> Facts:
+    """Check a program in all its answers. Raises SpaceError for the first fault."""
+    return _Check(program).run()
+
+
+class _Check:
+    """The state of one check: the program and what is known so far."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.source: Source = program.source
+        self.lets = dict(program.lets)
+        width = program.width
+        options = width.options if width else (256,)
+        self.width: Channels = options[0] if len(options) == 1 else "width"
+        self.moves: dict[tuple[int, int], Moves] = {}
+        self.assigned: dict[str, int] = {}  # every name of the file: the line that first names it
+        for item in program.items:
+            for statement in _statements(item):
+                self.assigned.setdefault(_name(statement.target), statement.span.line)
+
+    def run(self) -> Facts:
+        block = _Block({})
+        for item in self.program.items:
+            if isinstance(item, Body):
+                self.body(item, block)
+            else:
+                self.item(item, block)
+        self.outputs(block)
+        return Facts(self.moves)
+
+    def body(self, body: Body, outer: _Block) -> None:
+        passes = 1 if max(body.count.options) == 1 else 16
+        around = dict(outer.own)
+        for _ in range(passes):
+            inner = _Block(dict(around))
+            for item in body.items:
+                self.item(item, inner)
+            after = dict(around)
+            for name, value in inner.own.items():
+                if is_pyramid(name):
+                    after[name] = value | around[name] if name in around else value
+            if after == around:
+                break
+            around = after
+        for name, value in inner.own.items():
+            if is_pyramid(name):
+                outer.own[name] = value
+
+    def item(self, item: Statement | Order, block: _Block) -> None:
+        if isinstance(item, Statement):
+            self.assign(item, block)
+            return
+        names = [_name(s.target) for s in item.statements]
+        here = [name for name in names if name in block.own]
+        if here and len(here) < len(names):
+            new = next(name for name in names if name not in block.own)
+            self.fail(
+                item.statements[0].span,
+                f"lines in any order name {new!r} anew and {here[0]!r} again",
+                "either all names of the range are new to the block, or none is",
+            )
+        for position in range(len(names) + 1):
+            before = dict(block.own)
+            for statement in item.statements:
+                name = _name(statement.target)
+                pool = {k: v for k, v in block.own.items() if here or k != name}
+                if not here and position == 0:  # whichever runs first sees the smallest pool
+                    pool = {k: v for k, v in pool.items() if k not in names}
+                hidden = frozenset[str]() if here else frozenset(names) - {name}
+                scope = _Block(block.outer, pool, hidden)
+                self.assign(statement, scope)
+                value = scope.own[name]
+                block.own[name] = value | block.own[name] if name in block.own else value
+            if block.own == before:
+                break
+
+    # -- one line -----------------------------------------------------------------------------
+
+    def assign(self, line: Statement, block: _Block) -> None:
+        name = _name(line.target)
+        if not is_pyramid(name):
+            self.new_name(name, line, block)
+        stars = sum(term.feature.name is None for term in line.terms)
+        pool = {k: v for k, v in block.own.items()}
+        if stars > len(pool):
+            star = next(term for term in line.terms if term.feature.name is None)
+            self.fail(
+                star.feature.span,
+                f"{stars} '*' but {len(pool)} names in the pool",
+                "'*' takes what this block has assigned above; alias outer features first: "
+                "x3..x5 = p3..p5",
+            )
+        if len(pool) > 256 and stars:
+            self.fail(line.span, "a '*' with more than 256 options", "name the operand")
+        sources = [self.value(term.feature, block) for term in line.terms]
+        levels = self.levels(line, sources)
+        if line.merge is None:
+            value = self.single(line, sources[0], levels, block)
+        else:
+            value = self.merged(line, line.merge, sources, levels, block)
+        raw = sorted(str(c) for c in value.channels if _is_raw(c))
+        if raw:
+            self.fail(
+                line.terms[0].feature.span,
+                f"raw channels: {name!r} would have those of {raw[0]!r}",
+                f"give it the neck's: {name} = {raw[0]} -> conv1",
+            )
+        block.own[name] = _Value(levels, value.channels)
+
+    def new_name(self, name: str, line: Statement, block: _Block) -> None:
+        span = line.target.span
+        if name in self.lets:
+            self.fail(span, f"reserved name: {name!r} is a `let`", "choose another name")
+        if name in block.own:
+            self.fail(
+                span,
+                f"{name!r} is assigned twice",
+                "an intermediate is assigned once in its block; take a new name",
+            )
+        if name in block.outer:
+            self.fail(
+                span,
+                f"{name!r} belongs to the block outside",
+                "it can be read here, not assigned; take a new name",
+            )
+
+    def levels(self, line: Statement, sources: list[_Value]) -> frozenset[int]:
+        own = level_of(_name(line.target))
+        if own is not None:
+            return frozenset([own])
+        if line.level is not None:
+            return frozenset(line.level.options)
+        if line.merge is not None:
+            name = _name(line.target)
+            self.fail(
+                line.target.span, f"the level of {name!r} is missing", f"write it: {name}@4 = …"
+            )
+        return sources[0].levels
+
+    def single(
+        self, line: Statement, source: _Value, levels: frozenset[int], block: _Block
+    ) -> _Value:
+        free = level_of(_name(line.target)) is None and line.level is None
+        blocks = line.blocks or ()
+        term = line.terms[0]
+        if not line.addends and not line.rest:
+            moves = Moves(False, False) if free else _moves(source.levels, levels)
+            self.moves[id(line), 0] = moves
+            fixed = free or (len(source.levels) == 1 and len(levels) == 1)
+            channels = self.along(blocks, source.channels, moves, fixed=fixed)
+            return _Value(levels, self.default(blocks, channels, moves, source.levels, levels))
+        self.moves[id(line), 0] = Moves(False, False)
+        if not free and not source.levels == levels or len(levels) > 1 and not free:
+            self.fail(
+                term.feature.span,
+                "a single source with addends must be at the line's level",
+                "use a merge: sum(a, b)",
+            )
+        self.raw(term.feature, source, "merged")
+        channels = self.addends(line, source.channels, levels, block)
+        for slot in blocks:
+            if self.row(slot).kind != "block":
+                self.fail(slot.span, "a resampler behind addends", "use a merge: sum(a -> …, b)")
+        return _Value(levels, self.along(blocks, channels, Moves(False, False), fixed=False))
+
+    def merged(
+        self,
+        line: Statement,
+        merge: WordSlot,
+        sources: list[_Value],
+        levels: frozenset[int],
+        block: _Block,
+    ) -> _Value:
+        least = sum(not term.optional for term in line.terms)
+        words = self.words(merge)
+        for word in words:
+            low, high = WORDS[word.name].operands
+            if least < low or len(line.terms) > high:
+                given = f"{least}" if least == len(line.terms) else f"{least} to {len(line.terms)}"
+                takes = f"{low}" if low == high else f"at least {low}"
+                self.fail(
+                    merge.span,
+                    f"wrong number of operands: {word.name!r} takes {takes}, here are {given}",
+                    "write every operand; one with `?` may be absent",
+                )
+        mixes = all(WORDS[word.name].mixes for word in words)
+        found: dict[Channels, Span] = {}
+        for k, (term, source) in enumerate(zip(line.terms, sources, strict=True)):
+            moves = _moves(source.levels, levels)
+            self.moves[id(line), k] = moves
+            fixed = len(source.levels) == 1 and len(levels) == 1
+            channels = self.along(term.blocks, source.channels, moves, fixed=fixed)
+            channels = self.default(term.blocks, channels, moves, source.levels, levels)
+            if not mixes:
+                self.raw(term.feature, _Value(levels, channels), "merged")
+            for channel in channels:
+                found.setdefault(channel, term.feature.span)
+        if not mixes and len(found) > 1:
+            (one, _), (two, span), *_ = found.items()
+            word = next(w.name for w in words if not WORDS[w.name].mixes)
+            self.fail(
+                span,
+                f"unequal channels: {one} and {two}",
+                f"the operands of {word!r} have equal channels; add `-> conv1` to one of them",
+            )
+        channels = frozenset[Channels]()
+        for word in words:
+            row = WORDS[word.name]
+            channels |= frozenset([self.given(word)]) if row.gives else frozenset(found)
+        channels = self.addends(line, channels, levels, block)
+        blocks = self.program.then if line.blocks is None else line.blocks
+        return _Value(levels, self.along(blocks, channels, Moves(False, False), fixed=False))
+
+    def addends(
+        self, line: Statement, channels: frozenset[Channels], levels: frozenset[int], block: _Block
+    ) -> frozenset[Channels]:
+        more: list[tuple[Span, str, _Value]] = []
+        for addend in line.addends:
+            value = self.value(addend, block)
+            if len(levels) > 1 or value.levels != levels:
+                self.fail(
+                    addend.span,
+                    f"{_name(addend)!r} is not surely at the line's level",
+                    "an addend is not resampled; make it an operand of the merge",
+                )
+            more.append((addend.span, _name(addend), value))
+        if line.rest:
+            more.extend(
+                (line.span, name, value)
+                for name, value in block.own.items()
+                if value.levels & levels
+            )
+        for span, name, value in more:
+            self.raw(Feature(name, span), value, "added")
+            if len(channels | value.channels) > 1:
+                one, two = sorted(map(str, channels | value.channels))[:2]
+                self.fail(
+                    span, f"unequal channels: {one} and {two}", "addends have the merge's channels"
+                )
+        return channels
+
+    # -- words --------------------------------------------------------------------------------
+
+    def words(self, slot: WordSlot) -> tuple[Word, ...]:
+        word = slot.word
+        if isinstance(word, LetName):
+            return self.words(self.lets[word.name])
+        return word.options if isinstance(word, WordHole) else (word,)
+
+    def row(self, slot: WordSlot) -> Row:
+        return WORDS[self.words(slot)[0].name]
+
+    def given(self, word: Word) -> Channels:
+        given = dict(word.arguments).get("channels")
+        return self.width if given is None else int(given)
+
+    def along(
+        self,
+        blocks: Iterable[WordSlot],
+        channels: frozenset[Channels],
+        moves: Moves,
+        *,
+        fixed: bool,
+    ) -> frozenset[Channels]:
+        """The channels behind some blocks; resamplers that cannot act are refused."""
+        seen: set[str] = set()
+        for slot in blocks:
+            kind = self.row(slot).kind
+            sure = True
+            if kind in ("up", "down"):
+                if kind in seen:
+                    self.fail(slot.span, f"two {kind} resamplers", "an operand takes one of each")
+                seen.add(kind)
+                acts = moves.up if kind == "up" else moves.down
+                if fixed and not acts:
+                    self.fail(
+                        slot.span,
+                        f"{slot_text(slot)} cannot act: it resamples "
+                        f"{'to a finer level' if kind == 'up' else 'to a coarser level'}",
+                        "here the levels are equal or the other way round; remove it, or give the "
+                        "target its level: t@6 = …",
+                    )
+                if not acts:
+                    continue
+                sure = fixed
+            after = frozenset[Channels]()
+            for word in self.words(slot):
+                row = WORDS[word.name]
+                after |= frozenset([self.given(word)]) if row.gives else channels
+            channels = after if sure else after | channels
+        return channels
+
+    def default(
+        self,
+        blocks: Iterable[WordSlot],
+        channels: frozenset[Channels],
+        moves: Moves,
+        source: frozenset[int],
+        target: frozenset[int],
+    ) -> frozenset[Channels]:
+        """The channels behind the default resamplers, where no written one acts."""
+        kinds = {self.row(slot).kind for slot in blocks}
+        sure = len(source) == 1 and len(target) == 1
+        for kind, acts, setting in (
+            ("up", moves.up, self.program.up),
+            ("down", moves.down, self.program.down),
+        ):
+            if acts and kind not in kinds and setting.slot is not None:
+                channels = self.along(
+                    [setting.slot], channels, Moves(kind == "up", kind == "down"), fixed=sure
+                )
+        return channels
+
+    # -- names --------------------------------------------------------------------------------
+
+    def value(self, feature: Feature, block: _Block) -> _Value:
+        name = feature.name
+        if name is None:
+            values = list(block.own.values())
+            joined = values[0]
+            for value in values[1:]:
+                joined |= value
+            return joined
+        if is_backbone(name):
+            level = int(name[1:])
+            if level not in BACKBONE_LEVELS or name[1] == "0":
+                self.fail(
+                    feature.span, f"level out of range: {name!r}", "the backbone gives c2 to c7"
+                )
+            return _Value(frozenset([level]), frozenset[Channels]([name]))
+        if name in block.own and name not in block.hidden:
+            return block.own[name]
+        if name in block.outer and name not in block.hidden:
+            return block.outer[name]
+        self.unknown(feature, name, block)
+
+    def unknown(self, feature: Feature, name: str, block: _Block) -> NoReturn:
+        if name in block.hidden:
+            self.fail(
+                feature.span,
+                f"{name!r} is used before it is named, in some order",
+                "lines in any order cannot read one another's new names; use '*'",
+            )
+        line = self.assigned.get(name)
+        if line is not None and line >= feature.span.line:
+            self.fail(
+                feature.span,
+                f"{name!r} is used before it is named",
+                f"line {line} names it; move that line up",
+            )
+        if line is not None:
+            self.fail(
+                feature.span,
+                f"unknown feature {name!r}",
+                f"the {name!r} of line {line} ended with its repeat; only p's live on",
+            )
+        named = list(block.own)
+        known = [*named, *(n for n in block.outer if n not in named)]
+        said = f"this block has named {', '.join(named)}" if named else "nothing is named yet"
+        self.fail(feature.span, f"unknown feature {name!r}", said + near(name, known))
+
+    def raw(self, feature: Feature, value: _Value, done: str) -> None:
+        for channel in value.channels:
+            if _is_raw(channel):
+                self.fail(
+                    feature.span,
+                    f"raw channels: {channel!r} cannot be {done} as it is",
+                    f"give it the neck's: {channel} -> conv1",
+                )
+
+    def outputs(self, block: _Block) -> None:
+        levels = sorted(level_of(name) or 0 for name in block.own if is_pyramid(name))
+        last = self.source.whole(max(_lines(self.program)))
+        if not levels:
+            self.fail(last, "no pyramid level is assigned", "assign p3, p4, …: they are the output")
+        for level in range(levels[0], levels[-1]):
+            if level not in levels:
+                self.fail(
+                    last,
+                    f"no line assigns 'p{level}', between 'p{levels[0]}' and 'p{levels[-1]}'",
+                    "a pyramid has no gap; assign it too",
+                )
+
+    def fail(self, span: Span, what: str, mend: str = "") -> NoReturn:
+        self.source.fail(span, what, mend)
+
+
+def slot_text(slot: WordSlot) -> str:
+    """A slot as a message names it."""
+    return repr(slot.word.name) if isinstance(slot.word, Word | LetName) else "this resampler"
+
+
+def _moves(source: frozenset[int], target: frozenset[int]) -> Moves:
+    return Moves(up=max(source) > min(target), down=min(source) < max(target))
+
+
+def _is_raw(channel: Channels) -> bool:
+    return isinstance(channel, str) and channel != "width"
+
+
+def _name(feature: Feature) -> str:
+    assert feature.name is not None
+    return feature.name
+
+
+def _statements(item: Statement | Order | Body) -> list[Statement]:
+    if isinstance(item, Statement):
+        return [item]
+    if isinstance(item, Order):
+        return list(item.statements)
+    return [statement for inner in item.items for statement in _statements(inner)]
+
+
+def _lines(program: Program) -> list[int]:
+    return [s.span.line for item in program.items for s in _statements(item)]
