@@ -1,0 +1,23 @@
+"""Necks as torch modules: one operation for each word of the language, and what joins them."""
+
+from nas_fpn.necks.blocks import BLOCKS
+from nas_fpn.necks.cell import Cell, Chain
+from nas_fpn.necks.merges import MERGES
+from nas_fpn.necks.neck import Neck, initialise
+from nas_fpn.necks.plan import Call, CallChain, CellPlan, make_cell, plan_cells
+from nas_fpn.necks.resample import RESAMPLERS
+
+__all__ = [
+    "BLOCKS",
+    "MERGES",
+    "RESAMPLERS",
+    "Call",
+    "CallChain",
+    "Cell",
+    "CellPlan",
+    "Chain",
+    "Neck",
+    "initialise",
+    "make_cell",
+    "plan_cells",
+]

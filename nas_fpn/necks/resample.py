@@ -1,0 +1,186 @@
+"""The resamplers: a feature of one level moves to another.
+
+Each stands alone (torch only), because an exported neck carries its source. A resampler is
+called with a feature [B, C, h, w] and the ``size`` (H, W) of the level it goes to. Those that go
+up end at ``size`` exactly. Those that go down end at each side divided by ``ratio`` (a power of
+two), rounded up, which is the size of that level wherever a backbone halves by rounding up;
+what is left over, the cell makes good (:class:`nas_fpn.necks.cell.Chain`).
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "RESAMPLERS",
+    "AvgPool",
+    "MaxPool",
+    "MaxPool3",
+    "Sni",
+    "Stride",
+    "Subsample",
+    "bilinear",
+    "nearest",
+]
+
+
+def nearest(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """Repeat the nearest value: [B, C, h, w] to [B, C, H, W].
+
+    FPN (Lin et al. 2017, arXiv:1612.03144) doubles; here, as in torchvision, the result has the
+    finer feature's exact size, so that odd sizes work.
+    """
+    return F.interpolate(feature, size=size, mode="nearest")
+
+
+def bilinear(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate bilinearly, corners not aligned: [B, C, h, w] to [B, C, H, W]."""
+    return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
+
+
+class Sni(nn.Module):
+    """Soft nearest-neighbour interpolation: ``alpha`` times an interpolated feature.
+
+    ``alpha="ratio"`` is the paper's: pixels before over pixels after, ``h*w / (H*W)``, which is
+    1/4 for one level of even size. A number is a constant: the authors' two-stage FPN has
+    ``mode="bilinear", alpha=0.25`` at any size. SlimNeckV2 (Li 2024, ECCV), section on SNI.
+    """
+
+    def __init__(self, *, mode: str = "nearest", alpha: float | str = "ratio") -> None:
+        super().__init__()
+        self.mode = mode
+        self.alpha = alpha
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, C, h, w] to [B, C, H, W], ``size`` being (H, W)."""
+        alpha = self.alpha
+        if isinstance(alpha, str):
+            alpha = (feature.shape[-2] * feature.shape[-1]) / (size[0] * size[1])
+        corners = False if self.mode == "bilinear" else None
+        return F.interpolate(feature, size=size, mode=self.mode, align_corners=corners) * alpha
+
+
+class MaxPool(nn.Module):
+    """Maximum over windows of ``ratio`` x ``ratio``, side by side.
+
+    ``pad="ceil"``: a window that reaches over the right or bottom edge takes what is there
+    (TensorFlow's SAME wherever it pads no row in front, so NAS-FPN's own code at even sizes).
+    ``pad="zero"`` is mmcv's rule: the window is the feature's side over the target's, rounded up,
+    and zeros fill up to its multiple, half of them (rounded down) in front; they take part in the
+    maximum. NAS-FPN (Ghiasi et al. 2019, arXiv:1904.07392).
+    """
+
+    def __init__(self, ratio: int, *, pad: str = "ceil") -> None:
+        super().__init__()
+        self.ratio = ratio
+        self.pad = pad
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, C, h, w] to [B, C, H, W]."""
+        if self.pad == "ceil":
+            return F.max_pool2d(feature, self.ratio, ceil_mode=True)
+        high = -(feature.shape[-2] // -size[0])
+        wide = -(feature.shape[-1] // -size[1])
+        rows = high * size[0] - feature.shape[-2]
+        columns = wide * size[1] - feature.shape[-1]
+        feature = F.pad(
+            feature, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        )
+        return F.max_pool2d(feature, (high, wide))
+
+
+class MaxPool3(nn.Module):
+    """Maximum over 3x3 windows at stride 2, repeated until ``ratio`` is reached.
+
+    ``pad="one"`` surrounds the feature by one row and column (never the maximum), as in the
+    torch port of EfficientDet; ``pad="same"`` is TensorFlow's SAME: at an even side only behind.
+    BiFPN (Tan et al. 2020, arXiv:1911.09070). The port takes a window of ``ratio + 1`` where more
+    than one level is crossed, which no BiFPN does.
+    """
+
+    def __init__(self, ratio: int, *, pad: str = "one") -> None:
+        super().__init__()
+        self.ratio = ratio
+        self.pad = pad
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, C, h, w] to [B, C, H, W]."""
+        del size
+        for _ in range(self.ratio.bit_length() - 1):
+            if self.pad == "one":
+                feature = F.max_pool2d(feature, 3, stride=2, padding=1)
+            else:
+                top, left = feature.shape[-2] % 2, feature.shape[-1] % 2
+                feature = F.pad(feature, (left, 1, top, 1), value=float("-inf"))
+                feature = F.max_pool2d(feature, 3, stride=2)
+        return feature
+
+
+class AvgPool(nn.Module):
+    """Mean over windows of ``ratio`` x ``ratio``, side by side.
+
+    A window that reaches over the right or bottom edge averages what is there.
+    """
+
+    def __init__(self, ratio: int) -> None:
+        super().__init__()
+        self.ratio = ratio
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, C, h, w] to [B, C, H, W]."""
+        del size
+        return F.avg_pool2d(feature, self.ratio, ceil_mode=True, count_include_pad=False)
+
+
+class Stride(nn.ModuleList):
+    """3x3 convolutions at stride 2, as many as ``ratio`` has halvings, each with its own weights.
+
+    The first gives ``out_channels``; only the last follows ``bias``, those before it always have
+    one, and there is neither norm nor activation between. The extra levels of RetinaNet (Lin et
+    al. 2017, arXiv:1708.02002) and the bottom-up path of PANet (Liu et al. 2018, arXiv:1803.01534)
+    have one.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool, ratio: int) -> None:
+        super().__init__()
+        steps = ratio.bit_length() - 1
+        for step in range(steps):
+            kept = bias or step < steps - 1
+            self.append(nn.Conv2d(in_channels, out_channels, 3, 2, padding=1, bias=kept))
+            in_channels = out_channels
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, in_channels, h, w] to [B, out_channels, H, W]."""
+        del size
+        for convolution in self:
+            feature = convolution(feature)  # [B, C, ceil(h/2), ceil(w/2)]
+        return feature
+
+
+class Subsample(nn.Module):
+    """Keep every ``ratio``-th row and column, beginning with the first.
+
+    What FPN's extra level is in Detectron and torchvision: a "max pool" with a window of one.
+    """
+
+    def __init__(self, ratio: int) -> None:
+        super().__init__()
+        self.ratio = ratio
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, C, h, w] to [B, C, H, W]."""
+        del size
+        return feature[:, :, :: self.ratio, :: self.ratio]
+
+
+RESAMPLERS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
+    "nearest": nearest,
+    "bilinear": bilinear,
+    "sni": Sni,
+    "maxpool": MaxPool,
+    "maxpool3": MaxPool3,
+    "avgpool": AvgPool,
+    "stride": Stride,
+    "subsample": Subsample,
+}
