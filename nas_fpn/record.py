@@ -1,11 +1,43 @@
-"""The facts of a run: trials, reports, outcomes."""
+"""The facts of a run: trials, reports and outcomes, and ``history.jsonl``, where they are kept.
 
+One JSON object a line, appended and on disk before anyone acts on it. The first line names the
+version. Readers keep fields and events that they do not know.
+"""
+
+import fcntl
+import json
+import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NoReturn, Self, get_args
 
-__all__ = ["Outcome", "Report", "State", "Trial"]
+from nas_fpn.errors import RunError
 
+__all__ = [
+    "VERSION",
+    "Entry",
+    "Event",
+    "Genotype",
+    "History",
+    "Outcome",
+    "Record",
+    "Report",
+    "Scores",
+    "State",
+    "Trial",
+    "ask_event",
+    "read_history",
+    "report_event",
+    "tell_event",
+]
+
+VERSION = 1
+
+Event = Mapping[str, Any]
+Genotype = tuple[int, ...]
 Scores = Mapping[str, float]
 State = Literal["complete", "stopped", "failed", "rejected", "repeated"]
 
@@ -15,7 +47,7 @@ class Trial:
     """One proposal: its number in the run and an index per choice of the space."""
 
     number: int
-    genotype: tuple[int, ...]
+    genotype: Genotype
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +74,249 @@ class Outcome:
     seconds: float = 0.0
     reason: str | None = None
     of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """All that is on record of one trial; ``outcome`` is None while it is under way.
+
+    ``source`` is "controller" or "baseline:NAME"; ``genotype`` is None for a neck that is no
+    member of the space; ``neck`` is the canonical id and ``text`` the program.
+    """
+
+    number: int
+    source: str
+    genotype: Genotype | None
+    neck: str
+    text: str
+    cost: Mapping[str, float]
+    reports: tuple[Report, ...] = ()
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A record as read: every event as it stands, and the trials by number.
+
+    ``torn`` says where a last line is incomplete, as a killed writer leaves it; else None.
+    """
+
+    events: tuple[Event, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    torn: str | None = None
+
+
+def ask_event(entry: Entry) -> Event:
+    """The line that says that a trial is about to run."""
+    return {
+        "event": "ask",
+        "trial": entry.number,
+        "source": entry.source,
+        "genotype": None if entry.genotype is None else list(entry.genotype),
+        "neck": entry.neck,
+        "text": entry.text,
+        "cost": dict(entry.cost),
+    }
+
+
+def report_event(number: int, report: Report) -> Event:
+    """The line of one report of trial ``number``."""
+    return {
+        "event": "report",
+        "trial": number,
+        "steps": report.steps,
+        "scores": dict(report.scores),
+        "seconds": report.seconds,
+    }
+
+
+def tell_event(number: int, outcome: Outcome) -> Event:
+    """The line that ends trial ``number``."""
+    return {
+        "event": "tell",
+        "trial": number,
+        "state": outcome.state,
+        "of": outcome.of,
+        "steps": outcome.steps,
+        "scores": dict(outcome.scores),
+        "seconds": outcome.seconds,
+        "reason": outcome.reason,
+    }
+
+
+def read_history(path: Path) -> History:
+    """Read a ``history.jsonl``; one that does not exist is empty.
+
+    Changes nothing on disk. Raises :class:`RunError` with file and line for whatever is
+    malformed, save an incomplete last line, which ``torn`` reports.
+    """
+    return _parse(path, path.read_bytes())[0] if path.exists() else History()
+
+
+class Record:
+    """A ``history.jsonl`` open for writing; ``history`` is what it held when it was opened.
+
+    Opening takes a lock that the kernel drops with the process, so that a second driver is
+    refused with :class:`RunError` and a dead one leaves nothing stale. A torn last line is cut
+    off, and ``history.torn`` says so. Every line is on disk when :meth:`append` returns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("a+b", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.history, whole = _parse(path, path.read_bytes())
+        except BlockingIOError:
+            self._file.close()
+            raise RunError(
+                f"{path}: another process is searching this run; wait for it or stop it"
+            ) from None
+        except RunError:
+            self._file.close()
+            raise
+        self._file.truncate(whole)
+        if whole and not path.read_bytes().endswith(b"\n"):
+            self._write(b"\n")
+
+    def append(self, event: Event) -> None:
+        """Add one line. Raises ValueError for NaN and OSError when the disk takes no more.
+
+        A line that could not be written whole is taken back, so that the record stays valid.
+        """
+        self._write(json.dumps(event, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+
+    def close(self) -> None:
+        """Give the run back. Closing twice does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, line: bytes) -> None:
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            left = memoryview(line)
+            while left:
+                left = left[self._file.write(left) or 0 :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(before)
+            raise
+
+
+def _parse(path: Path, data: bytes) -> tuple[History, int]:
+    """The history and the number of bytes of its whole lines."""
+    events: list[Event] = []
+    entries: list[Entry] = []
+    rows = data.split(b"\n")
+    last = rows.pop()
+    for number, row in enumerate(rows, start=1):
+        _add(_decode(row, f"{path}:{number}"), events, entries, f"{path}:{number}")
+    place = f"{path}:{len(rows) + 1}"
+    if not last.strip():
+        return History(tuple(events), tuple(entries)), len(data) - len(last)
+    try:
+        event = _decode(last, place)
+    except RunError:  # a writer was killed half-way: what was not whole was not acted upon
+        torn = f"{place}: the last line was incomplete and is left out: {_shown(last)}"
+        return History(tuple(events), tuple(entries), torn), len(data) - len(last)
+    _add(event, events, entries, place)
+    return History(tuple(events), tuple(entries)), len(data)
+
+
+def _decode(row: bytes, place: str) -> Event:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        event = json.loads(row.decode(), parse_constant=refuse)
+    except ValueError as error:
+        _fail(place, f"{error}: {_shown(row)}")
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        _fail(place, f'a line must be an object with an "event", but got {_shown(row)}')
+    return event
+
+
+def _add(event: Event, events: list[Event], entries: list[Entry], place: str) -> None:
+    kind = event["event"]
+    if not events:
+        version = event.get("version")
+        if kind != "run" or not isinstance(version, int):
+            _fail(place, f'the first line must be the event "run" with its version, not {kind!r}')
+        if version > VERSION:
+            _fail(place, f"version {version} is newer than this nas_fpn reads ({VERSION})")
+    elif kind == "run":
+        _fail(place, 'a second event "run"')
+    if kind in {"ask", "report", "tell"}:
+        try:
+            _add_trial(event, entries)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            _fail(place, f"{kind}: {what}")
+    events.append(event)
+
+
+def _add_trial(event: Event, entries: list[Entry]) -> None:
+    number = _whole(event["trial"], "trial")
+    if event["event"] == "ask":
+        if number != len(entries):
+            raise ValueError(f"trial must be {len(entries)}, the next one, but got {number}")
+        genotype = event["genotype"]
+        if genotype is not None:
+            genotype = tuple(_whole(index, "genotype") for index in genotype)
+        texts = (str(event["source"]), genotype, str(event["neck"]), str(event["text"]))
+        entries.append(Entry(number, *texts, _numbers(event["cost"], "cost")))
+        return
+    if not 0 <= number < len(entries):
+        raise ValueError(f"trial {number} was never asked")
+    entry = entries[number]
+    if entry.outcome is not None:
+        raise ValueError(f"trial {number} has already ended")
+    scores, seconds = _numbers(event["scores"], "scores"), float(event["seconds"])
+    steps = _whole(event["steps"], "steps")
+    if event["event"] == "report":
+        reports = (*entry.reports, Report(steps, scores, seconds))
+        entries[number] = replace(entry, reports=reports)
+        return
+    state, of = event["state"], event["of"]
+    if state not in get_args(State):
+        raise ValueError(f"state must be one of {', '.join(get_args(State))}, but got {state!r}")
+    if of is not None and not 0 <= _whole(of, "of") < number:
+        raise ValueError(f"of must name an earlier trial, but got {of}")
+    outcome = Outcome(state, scores, steps, seconds, event["reason"], of)
+    entries[number] = replace(entry, outcome=outcome)
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, but got {value!r}")
+    return value
+
+
+def _numbers(value: object, name: str) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be an object of numbers, but got {value!r}")
+    for key, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name} {key!r} must be a number, but got {number!r}")
+        if not math.isfinite(number):
+            raise ValueError(f"{name} {key!r} must be finite, but got {number!r}")
+    return value
+
+
+def _shown(row: bytes) -> str:
+    text = row.decode(errors="replace")
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _fail(place: str, what: str) -> NoReturn:
+    raise RunError(f"{place}: {what}\nput the line back from a copy, or cut the file before it")
