@@ -55,7 +55,9 @@ def size(space: SpaceName, json_: Json = False) -> None:
     read = language.read(language.find_space(space))
     number = language.size(read)
     if json_:
-        choices = [{"name": choice.name, "count": choice.count} for choice in read.choices]
+        choices = [
+            {"name": choice.name, "count": choice.count} for choice in language.choices(read)
+        ]
         _print_json({"space": space, "size": number, "choices": choices})
     else:
         typer.echo(number)
@@ -239,7 +241,7 @@ def data_check(
 def _neck(name: str) -> Any:
     from nas_fpn import language
 
-    return language.read_neck(language.find_space(name))
+    return language.read_neck(language.find_neck(name))
 
 
 def _print_json(value: object) -> None:

@@ -3,7 +3,15 @@
 No torch, ray or optuna here. ``docs/language.md`` is the guide.
 """
 
-from nas_fpn.language.files import find_space, parse, parse_space, read, read_neck, shipped_folder
+from nas_fpn.language.files import (
+    find_neck,
+    find_space,
+    parse,
+    parse_space,
+    read,
+    read_neck,
+    shipped_folder,
+)
 from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.space import Choice, Space
@@ -24,6 +32,7 @@ __all__ = [
     "choices",
     "decode",
     "explain",
+    "find_neck",
     "find_space",
     "parse",
     "parse_space",

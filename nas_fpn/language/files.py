@@ -9,7 +9,7 @@ from nas_fpn.language.program import Architecture
 from nas_fpn.language.space import Space, compile_space
 from nas_fpn.language.walk import walk
 
-__all__ = ["find_space", "parse", "parse_space", "read", "read_neck", "shipped_folder"]
+__all__ = ["find_neck", "find_space", "parse", "parse_space", "read", "read_neck", "shipped_folder"]
 
 
 def parse(text: str, *, file: str = "<text>") -> Architecture:
@@ -81,6 +81,12 @@ def find_space(name_or_path: str | Path) -> Path:
         f"no space or neck {str(given)!r} is shipped\nthere are {names}"
         + near(str(given), names.split(", "))
     )
+
+
+def find_neck(name_or_path: str | Path) -> Path:
+    """As :func:`find_space`, but a shipped neck is preferred to a space of the same name."""
+    neck = shipped_folder("search_spaces") / "baselines" / f"{name_or_path}.neck"
+    return neck if neck.is_file() else find_space(name_or_path)
 
 
 def _shipped() -> str:
