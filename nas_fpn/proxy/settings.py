@@ -75,6 +75,16 @@ class ProxySettings(BaseModel):
     threads: int = Field(1, ge=1, description="CPU threads of one worker")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    optimiser: Literal["adamw", "sgd"] = Field(
+        "adamw", description="sgd has a momentum of 0.9 and wants a larger learning rate"
+    )
+    warmup: float = Field(
+        0.05, ge=0, le=1, description="part of the steps in which the learning rate rises"
+    )
+    clip: float = Field(10.0, gt=0, description="largest norm of the gradient; beyond, it is cut")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description='where a trial trains; "auto": CUDA where there is one'
+    )
     head_width: int = Field(64, ge=1, description="channels inside the dense head")
     head_depth: int = Field(1, ge=0, description="convolutions of a tower of the head")
     tower: Literal["coupled", "decoupled"] = Field(

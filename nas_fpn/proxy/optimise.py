@@ -1,0 +1,124 @@
+"""The training loop that the proxy, the warm-up and the end-to-end benchmark share.
+
+A generator of reports: the caller decides about logs, stopping and failures. Between two
+reports nothing is read from the device, so that it never waits for the host.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nas_fpn.record import Report
+
+__all__ = ["Schedule", "draw_order", "optimise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to train.
+
+    The learning rate rises linearly over the first ``warmup`` of the ``steps`` and falls to zero
+    along a cosine. Matrices and filters decay by ``weight_decay``; biases, norms and fusion
+    weights do not. ``clip`` bounds the norm of the gradient of all parameters together.
+    ``evaluations`` are spread evenly over the steps, the last at the end.
+    """
+
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    evaluations: int = 1
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    warmup: float = 0.05
+    clip: float = 10.0
+
+    def report_at(self) -> frozenset[int]:
+        """The numbers of steps after which to evaluate."""
+        return frozenset(
+            max(round(self.steps * part / self.evaluations), 1)
+            for part in range(1, self.evaluations + 1)
+        )
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step; steps count from 0."""
+        rise = max(round(self.steps * self.warmup), 1)
+        if step < rise:
+            return self.learning_rate * (step + 1) / rise
+        part = (step - rise) / max(self.steps - rise, 1)
+        return self.learning_rate * (1 + math.cos(math.pi * part)) / 2
+
+
+def optimise(
+    model: nn.Module,
+    schedule: Schedule,
+    *,
+    loss: Callable[[int], Tensor],
+    evaluate: Callable[[], Mapping[str, float]],
+) -> Iterator[Report]:
+    """Train ``model`` in place; report what ``evaluate()`` says, and "loss", its mean since.
+
+    ``loss(step)`` is the loss of a step's batch, a scalar. Raises ``FloatingPointError`` at the
+    next report if a loss or a gradient was not finite, naming the step.
+    """
+    began = time.perf_counter()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = _optimiser(parameters, schedule)
+    device = parameters[0].device
+    first_bad = torch.full((), schedule.steps, device=device)
+    total, since = torch.zeros((), device=device), 0
+    report_at = schedule.report_at()
+    model.train()
+    for step in range(schedule.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate_at(step)
+        value = loss(step)
+        optimiser.zero_grad()
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, schedule.clip)
+        optimiser.step()
+        value = value.detach()
+        is_bad = ~(value + norm).isfinite()
+        first_bad = torch.where(is_bad, first_bad.clamp(max=step), first_bad)
+        total, since = total + value, since + 1
+        if step + 1 in report_at:
+            _check(int(first_bad), schedule)
+            model.eval()
+            scores = {**evaluate(), "loss": float(total) / since}
+            model.train()
+            total, since = torch.zeros_like(total), 0
+            yield Report(step + 1, scores, time.perf_counter() - began)
+
+
+def draw_order(images: int, views: int, *, batch_size: int, steps: int, seed: int) -> Tensor:
+    """Which rows each step trains on, int64 [steps, batch_size], from ``seed`` alone.
+
+    Image after image in random order, each in a random view, until all images were seen; then
+    again. Rows are view-major: ``view * images + image``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rounds = -(-steps * batch_size // images)
+    order = torch.cat([torch.randperm(images, generator=generator) for _ in range(rounds)])
+    view = torch.randint(views, (len(order),), generator=generator)
+    return (view * images + order)[: steps * batch_size].view(steps, batch_size)
+
+
+def _optimiser(parameters: list[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if schedule.optimiser == "sgd":
+        return torch.optim.SGD(groups, schedule.learning_rate, momentum=0.9, fused=True)
+    return torch.optim.AdamW(groups, schedule.learning_rate, fused=True)
+
+
+def _check(first_bad: int, schedule: Schedule) -> None:
+    if first_bad < schedule.steps:
+        raise FloatingPointError(
+            f"the loss or its gradient is not finite from step {first_bad + 1} of "
+            f"{schedule.steps} on; try a learning_rate below {schedule.learning_rate:g}"
+        )

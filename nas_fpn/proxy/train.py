@@ -1,0 +1,148 @@
+"""The proxy: train a neck and a small dense head on stored features, and score them.
+
+All candidates of a run meet the same numbers (common random numbers): the head starts from the
+same weights, and each step sees the same images in the same views, whatever the neck.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from nas_fpn.proxy.bank import Bank, Split
+from torch import Tensor, nn
+
+from nas_fpn.detect.detector import Detector, Pyramid
+from nas_fpn.detect.head import DenseHead
+from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
+from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.validate import Batch, validate
+from nas_fpn.record import Report
+
+__all__ = ["make_detector", "pick_device", "train"]
+
+
+def train(
+    neck: Pyramid,
+    bank: Bank,
+    settings: ProxySettings,
+    *,
+    seed: int,
+    split: Literal["val", "test"] = "val",
+) -> Iterator[Report]:
+    """Train ``neck`` in place with a fresh head on the bank's train split; yield its reports.
+
+    The scores of a report: ap, ap50, ap75, ap_small, ap_medium, ap_large and ap/<class> on
+    ``split`` (those that have ground truth), and "loss", the mean training loss since the last.
+    The same arguments give the same reports, bit for bit, on a CPU with as many threads.
+    Raises ``FloatingPointError`` if training diverged, ``ValueError`` if the bank lacks a level.
+    """
+    missing = [level for level in neck.inputs if level not in bank.levels]
+    if missing:
+        raise ValueError(
+            f"the neck reads levels {tuple(neck.inputs)}, but the bank has {bank.levels}; "
+            f"build it with {missing}, or take a neck that does not read them"
+        )
+    device = pick_device(settings.device)
+    detector = make_detector(neck, settings, num_classes=len(bank.categories), seed=seed).to(device)
+    data, held_out = _placed(bank.train, device), getattr(bank, split)
+    order = draw_order(
+        *_images_and_views(bank.train),
+        batch_size=settings.batch_size,
+        steps=settings.steps,
+        seed=seed,
+    ).to(data.boxes.device)
+
+    def loss(step: int) -> Tensor:
+        rows = order[step]
+        features = _features(data, neck.inputs, rows, device)
+        return detector.losses(
+            features, data.boxes[rows].to(device), data.labels[rows].to(device)
+        ).total
+
+    def evaluate() -> dict[str, float]:
+        batches = _batches(held_out, neck.inputs, settings.batch_size, device)
+        return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
+
+    yield from optimise(detector, proxy_schedule(settings), loss=loss, evaluate=evaluate)
+
+
+def make_detector(
+    neck: Pyramid,
+    settings: ProxySettings,
+    *,
+    num_classes: int,
+    seed: int,
+    backbone: nn.Module | None = None,
+) -> Detector:
+    """``neck`` with the settings' head, started from ``seed``; the same for proxy and benchmark."""
+    head = DenseHead(
+        neck.out_channels,
+        num_classes,
+        levels=neck.levels,
+        width=settings.head_width,
+        depth=settings.head_depth,
+        tower=settings.tower,
+        seed=seed,
+    )
+    return Detector(neck, head, image_size=settings.image_size, backbone=backbone)
+
+
+def pick_device(name: Literal["cpu", "cuda", "auto"]) -> torch.device:
+    """The device of the settings; "auto" is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def proxy_schedule(settings: ProxySettings) -> Schedule:
+    """The schedule that the settings describe."""
+    return Schedule(
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        evaluations=settings.evaluations,
+        optimiser=settings.optimiser,
+        warmup=settings.warmup,
+        clip=settings.clip,
+    )
+
+
+def _placed(split: Split, device: torch.device) -> Split:
+    """The split on the device if it takes less than half of its free memory, else as it is."""
+    if device.type != "cuda":
+        return split
+    size = sum(f.numel() * f.element_size() for f in split.features.values())
+    if size > torch.cuda.mem_get_info(device)[0] / 2:
+        return split
+    return replace(
+        split,
+        features={level: f.to(device) for level, f in split.features.items()},
+        boxes=split.boxes.to(device),
+        labels=split.labels.to(device),
+    )
+
+
+def _images_and_views(split: Split) -> tuple[int, int]:
+    rows = len(split.image_ids)
+    views = int((split.image_ids == split.image_ids[0]).sum())
+    return rows // views, views
+
+
+def _features(
+    split: Split, levels: Sequence[int], rows: Tensor | slice, device: torch.device
+) -> dict[int, Tensor]:
+    """Rows of a split's features, float32 on the device."""
+    return {
+        level: split.features[level][rows].to(device, torch.float32, non_blocking=True)
+        for level in levels
+    }
+
+
+def _batches(
+    split: Split, levels: Sequence[int], size: int, device: torch.device
+) -> Iterator[Batch]:
+    for start in range(0, len(split.image_ids), size):
+        rows = slice(start, start + size)
+        features = _features(split, levels, rows, device)
+        yield features, split.image_ids[rows], split.scales[rows]
