@@ -149,4 +149,4 @@ class _Meter:
 
 
 def _side(pixels: int, level: int) -> int:
-    return -(-pixels // 2**level)
+    return -(-pixels >> level)

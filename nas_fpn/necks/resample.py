@@ -44,7 +44,8 @@ class Sni(nn.Module):
 
     ``alpha="ratio"`` is the paper's: pixels before over pixels after, ``h*w / (H*W)``, which is
     1/4 for one level of even size. A number is a constant: the authors' two-stage FPN has
-    ``mode="bilinear", alpha=0.25`` at any size. SlimNeckV2 (Li 2024, ECCV), section on SNI.
+    ``mode="bilinear", alpha=0.25`` at any size. SlimNeckV2 (Rethinking Features-Fused-Pyramid-Neck
+    for Object Detection, ECCV 2024).
     """
 
     def __init__(self, *, mode: str = "nearest", alpha: float | str = "ratio") -> None:
