@@ -1,0 +1,103 @@
+"""Curves between boxes that keep clear of other boxes, of text and of one another.
+
+Every link gets a few candidates: the direct curve, and curves that run along a lane between two
+rows. The cheapest stays. Nothing is searched further: a neck has tens of links.
+"""
+
+from collections.abc import Iterable, Iterator
+
+__all__ = ["Point", "Route", "Router"]
+
+Point = tuple[float, float]
+Cubic = tuple[Point, Point, Point, Point]
+Route = tuple[Cubic, ...]
+
+_CELL = 4.0  # px; the picture is looked at through a grid of such cells
+_STEP = 5.0  # px between the samples of a curve
+_BOX, _TEXT, _NEAR, _LANE = 60.0, 10.0, 6.0, 30.0  # costs: a sample in a box …, a lane
+_LANES = 9  # of all lanes, how many of the nearest are tried
+_Cell = tuple[int, int]
+
+
+class Router:
+    """Remembers what is taken, curve after curve."""
+
+    def __init__(self, lanes: Iterable[float]) -> None:
+        self._lanes = tuple(lanes)
+        self._cost: dict[_Cell, float] = {}
+        self._drawn: dict[_Cell, set[str]] = {}
+
+    def block(self, x: float, y: float, width: float, height: float, *, text: bool = False) -> None:
+        """Keep curves out of a rectangle given by its upper left corner."""
+        cost = _TEXT if text else _BOX
+        for column in range(int(x // _CELL), int((x + width) // _CELL) + 1):
+            for row in range(int(y // _CELL), int((y + height) // _CELL) + 1):
+                cell = column, row
+                self._cost[cell] = max(cost, self._cost.get(cell, 0.0))
+
+    def is_free(self, x: float, y: float, width: float, height: float) -> bool:
+        """Whether a rectangle meets no box and no text (curves do not count)."""
+        return not any(
+            (column, row) in self._cost
+            for column in range(int(x // _CELL), int((x + width) // _CELL) + 1)
+            for row in range(int(y // _CELL), int((y + height) // _CELL) + 1)
+        )
+
+    def route(self, start: Point, end: Point, *, source: str) -> Route:
+        """The cheapest curve; those of one ``source`` may run together."""
+        best = min(self._candidates(start, end), key=lambda route: self._price(route, source))
+        for point in samples(best):
+            self._drawn.setdefault(_cell(point), set()).add(source)
+        return best
+
+    def _candidates(self, start: Point, end: Point) -> Iterator[Route]:
+        (x0, y0), (x1, y1) = start, end
+        reach = max(10.0, (x1 - x0) / 2)
+        for bend in (min(reach, 70.0), min(reach, 30.0)):
+            yield ((start, (x0 + bend, y0), (x1 - bend, y1), end),)
+        if x1 - x0 < 60:
+            return
+        middle, most = (y0 + y1) / 2, (x1 - x0) / 2 - 2
+        for lane in sorted(self._lanes, key=lambda lane: abs(lane - middle))[:_LANES]:
+            for steep in (0.0, 0.7):
+                left = min(max(24.0, steep * abs(lane - y0)), most)
+                right = min(max(24.0, steep * abs(lane - y1)), most)
+                a, b = (x0 + left, lane), (x1 - right, lane)
+                yield (
+                    (start, (x0 + 0.6 * left, y0), (x0 + 0.4 * left, lane), a),
+                    (a, a, b, b),
+                    (b, (x1 - 0.4 * right, lane), (x1 - 0.6 * right, y1), end),
+                )
+
+    def _price(self, route: Route, source: str) -> float:
+        points = list(samples(route))
+        price = _STEP * len(points) / 4 + (_LANE if len(route) > 1 else 0.0)
+        for point in points:
+            cell = _cell(point)
+            price += self._cost.get(cell, 0.0)
+            if self._drawn.get(cell, set()) - {source}:
+                price += _NEAR
+        return price
+
+
+def samples(route: Route) -> Iterator[Point]:
+    """Points along a curve, without the first and last pixels, which touch their own boxes."""
+    (x0, _), (x1, _) = route[0][0], route[-1][-1]
+    for a, b, c, d in route:
+        count = max(2, int((abs(d[0] - a[0]) + abs(d[1] - a[1])) / _STEP))
+        for k in range(count):
+            t = (k + 0.5) / count
+            point = _at(a, b, c, d, t)
+            if x0 + 5 < point[0] < x1 - 5:
+                yield point
+
+
+def _at(a: Point, b: Point, c: Point, d: Point, t: float) -> Point:
+    u = 1 - t
+    weights = (u * u * u, 3 * u * u * t, 3 * u * t * t, t * t * t)
+    x, y = (sum(w * p[i] for w, p in zip(weights, (a, b, c, d), strict=True)) for i in (0, 1))
+    return x, y
+
+
+def _cell(point: Point) -> _Cell:
+    return int(point[0] // _CELL), int(point[1] // _CELL)

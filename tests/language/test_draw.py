@@ -1,0 +1,157 @@
+"""A drawing shows every live line once, every link, and how each changes level."""
+
+import random
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from nas_fpn.language import Architecture, find_space, parse, read, read_neck
+from nas_fpn.language.draw import draw, draw_text
+from nas_fpn.language.drawing.fold import fold
+from nas_fpn.language.lower import lower
+from nas_fpn.language.walk import decode, sample
+
+BASELINES = ("none", "fpn", "panet", "bifpn", "nas_fpn", "sni_fpn")
+SVG = "{http://www.w3.org/2000/svg}"
+
+TWICE = """# Two <passes> & "one" of '<script>alert(1)</script>'
+up sni
+p3..p4 = c3..c4 -> conv1
+q@3 = p4 -> conv1
+repeat 3:
+    unused@4 = max(p3, p4)
+    t@4 = sum(p3 -> stride, p4)
+    p3 = gp(t, q) + p3
+    p4 = mean(t, p3) -> id
+"""
+
+
+def neck(name: str) -> Architecture:
+    return read_neck(find_space(f"baselines/{name}"))
+
+
+def sampled(count: int) -> list[Architecture]:
+    space = read(find_space("nas_fpn"))
+    rng = random.Random(3)
+    return [decode(space, sample(space, rng)) for _ in range(count)]
+
+
+def groups(architecture: Architecture, kind: str) -> list[Element]:
+    root = ElementTree.fromstring(draw(architecture))
+    return [g for g in root.iter(f"{SVG}g") if kind in g.get("class", "").split()]
+
+
+def folded_lines(architecture: Architecture) -> set[str]:
+    """The keys of the graph with the numbers of the passes taken out."""
+    keys = (node.key.split(".") for node in lower(architecture).nodes)
+    return {f"{key[0]}.{key[-1]}" if len(key) > 1 else key[0] for key in keys}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_live_line_is_one_node(name: str) -> None:
+    drawn = [group.get("data-line") for group in groups(neck(name), "line")]
+    assert Counter(drawn) == Counter(folded_lines(neck(name)))
+
+
+def test_dead_lines_are_not_drawn() -> None:
+    drawn = {group.get("data-line") for group in groups(parse(TWICE), "line")}
+    assert drawn == {"p3", "p4", "q", "repeat1.t", "repeat1.p3", "repeat1.p4"}
+
+
+def test_every_operand_and_addend_is_one_link() -> None:
+    for architecture in (*map(neck, BASELINES), parse(TWICE), *sampled(5)):
+        folded = {}
+        for node in lower(architecture).nodes:
+            frame, _, rest = node.key.partition(".")
+            folded[frame, rest.partition(".")[2]] = len(node.edges), len(node.addends)
+        drawn = [g for g in groups(architecture, "link") if "legend" not in g.get("class", "")]
+        roles = Counter(word for g in drawn for word in g.get("class", "").split())
+        assert roles["operand"] == sum(edges for edges, _ in folded.values())
+        assert roles["addend"] == sum(addends for _, addends in folded.values())
+
+
+def test_links_that_change_level_name_their_resampler() -> None:
+    drawn = [g for g in groups(parse(TWICE), "operand") if g.get("data-resampler")]
+    marks = Counter((g.get("class", "").split()[1], g.get("data-resampler")) for g in drawn)
+    assert marks == {("up", "sni"): 2, ("down", "stride"): 1, ("down", "maxpool"): 1}
+
+
+def test_resamplers_of_one_direction_differ_in_their_dashes() -> None:
+    drawn = [g for g in groups(parse(TWICE), "down") if g.get("data-resampler")]
+    dashes = {g.get("data-resampler"): g[1].get("stroke-dasharray") for g in drawn}
+    assert len(set(dashes.values())) == len(dashes) == 2
+
+
+def test_inputs_and_outputs_stand_at_the_ends() -> None:
+    for name in BASELINES:
+        picture = fold(lower(neck(name)))
+        columns = {
+            kind: {b.column for b in picture.boxes if b.kind == kind}
+            for kind in ("input", "output")
+        }
+        assert columns == {"input": {0}, "output": {picture.columns - 1}}
+
+
+def test_no_two_boxes_share_a_place_and_time_runs_right() -> None:
+    for architecture in (*map(neck, BASELINES), parse(TWICE), *sampled(10)):
+        picture = fold(lower(architecture))
+        places = [(box.level, box.column) for box in picture.boxes]
+        assert len(set(places)) == len(places)
+        column = {box.key: box.column for box in picture.boxes}
+        assert all(column[link.source] < column[link.target] for link in picture.links)
+
+
+def test_a_repeat_is_drawn_once_in_a_frame() -> None:
+    (frame,) = groups(neck("nas_fpn"), "repeat")
+    assert [text.text for text in frame.iter(f"{SVG}text")] == ["×7"]
+    picture = fold(lower(parse(TWICE)))
+    assert [f.count for f in picture.frames] == [3]
+    entries = {box.name for box in picture.boxes if box.kind == "entry"}
+    assert entries == {"p3", "p4", "q"}
+    assert {box.name for box in picture.boxes if box.kind == "exit"} == {"p3", "p4"}
+
+
+def test_a_line_that_lives_in_the_last_pass_only_is_drawn() -> None:
+    picture = fold(lower(parse("repeat 2:\n    p3 = c3 -> conv1\n    p4 = p3 -> stride\n")))
+    assert [b.name for b in picture.boxes if b.kind == "line"] == ["p3", "p4"]
+
+
+def test_the_docstring_is_text_and_cannot_be_markup() -> None:
+    text = draw(parse(TWICE))
+    root = ElementTree.fromstring(text)
+    assert "script" not in {element.tag.removeprefix(SVG) for element in root.iter()}
+    assert root.findtext(f"{SVG}title") == TWICE.split("\n")[0].removeprefix("# ")
+
+
+def test_what_xml_cannot_hold_is_replaced() -> None:
+    architecture = parse("p3 = c3 -> conv1\n")
+    odd = type(architecture)(architecture.items, doc="a\x00b\x1b]\ud800\ufffe")
+    title = ElementTree.fromstring(draw(odd)).findtext(f"{SVG}title")
+    assert title == "a\ufffdb\ufffd]\ufffd\ufffd"
+
+
+def test_a_screen_reader_gets_the_program() -> None:
+    described = ElementTree.fromstring(draw(neck("fpn"))).findtext(f"{SVG}desc")
+    assert described is not None
+    assert "p4 = sum(p4, p5)" in described
+
+
+def test_drawing_is_deterministic() -> None:
+    assert draw(neck("bifpn")) == draw(neck("bifpn"))
+
+
+def test_pictures_can_stand_in_one_page() -> None:
+    assert " id=" not in draw(neck("nas_fpn"))
+
+
+def test_the_terminal_shows_levels_as_rows() -> None:
+    assert draw_text(parse(TWICE)) == (
+        "                                  ┌─ ×3 ───────────────────────────────────┐\n"
+        "4  c4  p4 = conv1                 ├ p4       t = sum            p4 = mean  ┤  p4\n"
+        "       c4                                    ↓p3 p4             t ↓p3\n"
+        "3  c3  p3 = conv1  q = conv1 sni  ├ p3  ├ q           p3 = gp              ┤  p3\n"
+        "       c3          ↑p4                                ↑t q +p3\n"
+        "                                  └────────────────────────────────────────┘\n"
+    )
