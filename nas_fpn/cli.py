@@ -188,7 +188,7 @@ def data_shapes(
 
     Example: nas-fpn data shapes shapes --train 100 --val 20
     """
-    from nas_fpn.detect import write_shapes
+    from nas_fpn.detect.shapes import write_shapes
 
     write_shapes(
         folder,
@@ -215,7 +215,7 @@ def data_check(
 
     Example: nas-fpn data check path/to/train.json --images path/to/images
     """
-    from nas_fpn.detect import read_coco
+    from nas_fpn.detect.coco import read_coco
     from nas_fpn.run import data_files
 
     folder = data_files([file], images=images)["images"]

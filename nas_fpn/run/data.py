@@ -6,11 +6,12 @@ run repeats them.
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_fpn.detect import Dataset, read_coco, split_dataset, write_shapes
+from nas_fpn.detect.coco import read_coco
+from nas_fpn.detect.dataset import Dataset, split_dataset
+from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.errors import DataError
 from nas_fpn.proxy.settings import DataSettings
 
@@ -32,9 +33,7 @@ class Data:
     notes: tuple[str, ...]
 
 
-def read_data(
-    settings: DataSettings, cache: Path, *, image_size: int, needs_warmup: bool
-) -> Data:
+def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_warmup: bool) -> Data:
     """Read the user's COCO files, or write the embedded scenes under ``cache`` and read them.
 
     Raises:
@@ -81,11 +80,7 @@ def _embedded(settings: DataSettings, cache: Path, *, image_size: int) -> DataSe
     }
     asked = json.dumps([settings.shapes_seed, image_size, counts])
     folder = cache / f"shapes-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
-    if not folder.is_dir():
-        partial = folder.with_suffix(".partial")  # a killed writer leaves no half a data set
-        shutil.rmtree(partial, ignore_errors=True)
-        write_shapes(partial, seed=settings.shapes_seed, image_size=image_size, **counts)
-        partial.rename(folder)
+    write_shapes(folder, seed=settings.shapes_seed, image_size=image_size, **counts)
     files = {split: folder / f"{split}.json" for split, count in counts.items() if count}
     return settings.model_copy(update={"images": folder / "images", **files})
 
