@@ -19,7 +19,7 @@ from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
 from nas_fpn.record import Report
 
-__all__ = ["make_detector", "pick_device", "train"]
+__all__ = ["make_detector", "pick_device", "proxy_schedule", "train"]
 
 
 def train(
