@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas_fpn.errors import DataError
 
-__all__ = ["UNREADABLE", "letterbox", "load_image"]
+__all__ = ["GREY", "UNREADABLE", "letterbox", "load_image", "open_image"]
 
 # What Pillow raises for a broken file.
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, PILImage.DecompressionBombError)
@@ -20,19 +20,25 @@ GREY = 114  # what lies outside the image
 def load_image(path: Path, image_size: int) -> tuple[Tensor, float]:
     """Decode one image and letterbox it; return it with its scale.
 
-    The image is uint8 [3, S, S], RGB; the scale is network pixels per pixel of the file. EXIF
-    rotation is not applied, as in ``read_coco``. Raises ``DataError``, naming the file, if it
-    cannot be decoded to its end.
+    The image is uint8 [3, S, S], RGB; the scale is network pixels per pixel of the file. Raises
+    ``DataError``, naming the file, if it cannot be decoded to its end.
+    """
+    return letterbox(open_image(path), image_size)
+
+
+def open_image(path: Path) -> PILImage.Image:
+    """Decode one image as RGB; EXIF rotation is not applied, as in ``read_coco``.
+
+    Raises ``DataError``, naming the file, if it cannot be decoded to its end.
     """
     try:
         with PILImage.open(path) as image:
-            picture = image.convert("RGB")
+            return image.convert("RGB")
     except UNREADABLE as error:
         raise DataError(
             f"{path}: the image cannot be decoded ({type(error).__name__}: {error}); "
             "replace it, or take it out of the JSON"
         ) from None
-    return letterbox(picture, image_size)
 
 
 def letterbox(picture: PILImage.Image, image_size: int) -> tuple[Tensor, float]:

@@ -1,0 +1,48 @@
+"""Detection: COCO data, images, the dense head with its targets and losses, and AP."""
+
+from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, make_grid
+from nas_fpn.detect.coco import read_coco
+from nas_fpn.detect.dataset import Category, Dataset, Image, split_dataset, to_coco
+from nas_fpn.detect.decode import decode
+from nas_fpn.detect.detector import Detector, Pyramid
+from nas_fpn.detect.evaluate import Detections, average_precision
+from nas_fpn.detect.head import DenseHead, Predictions
+from nas_fpn.detect.images import letterbox, load_image, open_image
+from nas_fpn.detect.losses import Losses, detection_losses, focal_loss, giou_loss
+from nas_fpn.detect.scenes import CLASSES, Scene, draw_scene
+from nas_fpn.detect.shapes import write_shapes
+from nas_fpn.detect.targets import Targets, assign_targets, size_ranges
+
+__all__ = [
+    "CLASSES",
+    "Category",
+    "Dataset",
+    "DenseHead",
+    "Detections",
+    "Detector",
+    "Grid",
+    "Image",
+    "Losses",
+    "Predictions",
+    "Pyramid",
+    "Scene",
+    "Targets",
+    "assign_targets",
+    "average_precision",
+    "boxes_to_distances",
+    "decode",
+    "detection_losses",
+    "distances_to_boxes",
+    "draw_scene",
+    "focal_loss",
+    "giou_loss",
+    "letterbox",
+    "load_image",
+    "make_grid",
+    "open_image",
+    "read_coco",
+    "size_ranges",
+    "split_dataset",
+    "to_coco",
+    "write_shapes",
+]
