@@ -3,6 +3,9 @@
 No torch, ray or optuna here. ``docs/language.md`` is the guide.
 """
 
+from nas_fpn.language.canonical import canonical, identity
+from nas_fpn.language.cost import Cost, cost
+from nas_fpn.language.encode import encode
 from nas_fpn.language.files import (
     find_neck,
     find_space,
@@ -13,6 +16,7 @@ from nas_fpn.language.files import (
     shipped_folder,
 )
 from nas_fpn.language.graph import Edge, Graph, Node, Op
+from nas_fpn.language.lower import lower
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.space import Choice, Space
 from nas_fpn.language.walk import choices, decode, explain, sample, size, walk
@@ -20,6 +24,7 @@ from nas_fpn.language.walk import choices, decode, explain, sample, size, walk
 __all__ = [
     "Architecture",
     "Choice",
+    "Cost",
     "Edge",
     "Graph",
     "Line",
@@ -29,11 +34,17 @@ __all__ = [
     "Repeat",
     "Space",
     "Word",
+    "canonical",
     "choices",
+    "cost",
     "decode",
+    "encode",
     "explain",
     "find_neck",
     "find_space",
+    "fit",
+    "identity",
+    "lower",
     "parse",
     "parse_space",
     "read",

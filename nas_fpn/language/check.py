@@ -5,37 +5,23 @@ space that passes decodes under every genotype; so some spaces are refused whose
 happen to fit each other (language.md: checks look at all options, not at one walk).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from nas_fpn.language.layout import Source, Span, near
 from nas_fpn.language.names import BACKBONE_LEVELS, is_backbone, is_pyramid, level_of
-from nas_fpn.language.program import Word
 from nas_fpn.language.syntax import (
     Body,
     Feature,
-    LetName,
     Order,
     Program,
     Statement,
-    Term,
-    WordHole,
     WordSlot,
 )
-from nas_fpn.language.words import WORDS, Row
+from nas_fpn.language.vocabulary import Channels, Moves, Value, Vocabulary, is_raw, moves
+from nas_fpn.language.words import WORDS
 
-__all__ = ["Facts", "Moves", "check"]
-
-Channels = int | str  # a number, "width" where that is a hole, or "c4": the backbone's own
-
-
-@dataclass(frozen=True, slots=True)
-class Moves:
-    """Whether some answer could put an operand above (``up``) or below its line's level."""
-
-    up: bool
-    down: bool
+__all__ = ["Facts", "check"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +31,12 @@ class Facts:
     moves: dict[tuple[int, int], Moves]
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    levels: frozenset[int]
-    channels: frozenset[Channels]
-
-    def __or__(self, other: "_Value") -> "_Value":
-        return _Value(self.levels | other.levels, self.channels | other.channels)
-
-
 @dataclass
 class _Block:
     """The names of a block in order of first assignment, and those that it reads from outside."""
 
-    outer: "dict[str, _Value]"
-    own: dict[str, _Value] = field(default_factory=dict)
+    outer: "dict[str, Value]"
+    own: dict[str, Value] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()  # new names of an order group: perhaps not yet there
 
 
@@ -74,10 +51,7 @@ class _Check:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.source: Source = program.source
-        self.lets = dict(program.lets)
-        width = program.width
-        options = width.options if width else (256,)
-        self.width: Channels = options[0] if len(options) == 1 else "width"
+        self.words = Vocabulary(program)
         self.moves: dict[tuple[int, int], Moves] = {}
         self.assigned: dict[str, int] = {}  # every name of the file: the line that first names it
         for item in program.items:
@@ -147,7 +121,7 @@ class _Check:
         if not is_pyramid(name):
             self.new_name(name, line, block)
         stars = sum(term.feature.name is None for term in line.terms)
-        pool = {k: v for k, v in block.own.items()}
+        pool = block.own
         if stars > len(pool):
             star = next(term for term in line.terms if term.feature.name is None)
             self.fail(
@@ -164,18 +138,18 @@ class _Check:
             value = self.single(line, sources[0], levels, block)
         else:
             value = self.merged(line, line.merge, sources, levels, block)
-        raw = sorted(str(c) for c in value.channels if _is_raw(c))
+        raw = sorted(str(c) for c in value.channels if is_raw(c))
         if raw:
             self.fail(
                 line.terms[0].feature.span,
                 f"raw channels: {name!r} would have those of {raw[0]!r}",
                 f"give it the neck's: {name} = {raw[0]} -> conv1",
             )
-        block.own[name] = _Value(levels, value.channels)
+        block.own[name] = Value(levels, value.channels)
 
     def new_name(self, name: str, line: Statement, block: _Block) -> None:
         span = line.target.span
-        if name in self.lets:
+        if name in self.words.lets:
             self.fail(span, f"reserved name: {name!r} is a `let`", "choose another name")
         if name in block.own:
             self.fail(
@@ -190,7 +164,7 @@ class _Check:
                 "it can be read here, not assigned; take a new name",
             )
 
-    def levels(self, line: Statement, sources: list[_Value]) -> frozenset[int]:
+    def levels(self, line: Statement, sources: list[Value]) -> frozenset[int]:
         own = level_of(_name(line.target))
         if own is not None:
             return frozenset([own])
@@ -204,19 +178,20 @@ class _Check:
         return sources[0].levels
 
     def single(
-        self, line: Statement, source: _Value, levels: frozenset[int], block: _Block
-    ) -> _Value:
+        self, line: Statement, source: Value, levels: frozenset[int], block: _Block
+    ) -> Value:
         free = level_of(_name(line.target)) is None and line.level is None
         blocks = line.blocks or ()
         term = line.terms[0]
         if not line.addends and not line.rest:
-            moves = Moves(False, False) if free else _moves(source.levels, levels)
-            self.moves[id(line), 0] = moves
+            shift = Moves(False, False) if free else moves(source.levels, levels)
+            self.moves[id(line), 0] = shift
             fixed = free or (len(source.levels) == 1 and len(levels) == 1)
-            channels = self.along(blocks, source.channels, moves, fixed=fixed)
-            return _Value(levels, self.default(blocks, channels, moves, source.levels, levels))
+            channels = self.words.along(blocks, source.channels, shift, fixed=fixed)
+            after = self.words.default(blocks, channels, shift, source.levels, levels)
+            return Value(levels, after)
         self.moves[id(line), 0] = Moves(False, False)
-        if not free and not source.levels == levels or len(levels) > 1 and not free:
+        if not free and (source.levels != levels or len(levels) > 1):
             self.fail(
                 term.feature.span,
                 "a single source with addends must be at the line's level",
@@ -225,20 +200,20 @@ class _Check:
         self.raw(term.feature, source, "merged")
         channels = self.addends(line, source.channels, levels, block)
         for slot in blocks:
-            if self.row(slot).kind != "block":
+            if self.words.row(slot).kind != "block":
                 self.fail(slot.span, "a resampler behind addends", "use a merge: sum(a -> …, b)")
-        return _Value(levels, self.along(blocks, channels, Moves(False, False), fixed=False))
+        return Value(levels, self.words.along(blocks, channels, Moves(False, False), fixed=False))
 
     def merged(
         self,
         line: Statement,
         merge: WordSlot,
-        sources: list[_Value],
+        sources: list[Value],
         levels: frozenset[int],
         block: _Block,
-    ) -> _Value:
+    ) -> Value:
         least = sum(not term.optional for term in line.terms)
-        words = self.words(merge)
+        words = self.words.options(merge)
         for word in words:
             low, high = WORDS[word.name].operands
             if least < low or len(line.terms) > high:
@@ -252,35 +227,35 @@ class _Check:
         mixes = all(WORDS[word.name].mixes for word in words)
         found: dict[Channels, Span] = {}
         for k, (term, source) in enumerate(zip(line.terms, sources, strict=True)):
-            moves = _moves(source.levels, levels)
-            self.moves[id(line), k] = moves
+            shift = moves(source.levels, levels)
+            self.moves[id(line), k] = shift
             fixed = len(source.levels) == 1 and len(levels) == 1
-            channels = self.along(term.blocks, source.channels, moves, fixed=fixed)
-            channels = self.default(term.blocks, channels, moves, source.levels, levels)
+            channels = self.words.along(term.blocks, source.channels, shift, fixed=fixed)
+            channels = self.words.default(term.blocks, channels, shift, source.levels, levels)
             if not mixes:
-                self.raw(term.feature, _Value(levels, channels), "merged")
+                self.raw(term.feature, Value(levels, channels), "merged")
             for channel in channels:
                 found.setdefault(channel, term.feature.span)
         if not mixes and len(found) > 1:
             (one, _), (two, span), *_ = found.items()
-            word = next(w.name for w in words if not WORDS[w.name].mixes)
+            same = next(w.name for w in words if not WORDS[w.name].mixes)
             self.fail(
                 span,
                 f"unequal channels: {one} and {two}",
-                f"the operands of {word!r} have equal channels; add `-> conv1` to one of them",
+                f"the operands of {same!r} have equal channels; add `-> conv1` to one of them",
             )
         channels = frozenset[Channels]()
         for word in words:
             row = WORDS[word.name]
-            channels |= frozenset([self.given(word)]) if row.gives else frozenset(found)
+            channels |= frozenset([self.words.given(word)]) if row.gives else frozenset(found)
         channels = self.addends(line, channels, levels, block)
         blocks = self.program.then if line.blocks is None else line.blocks
-        return _Value(levels, self.along(blocks, channels, Moves(False, False), fixed=False))
+        return Value(levels, self.words.along(blocks, channels, Moves(False, False), fixed=False))
 
     def addends(
         self, line: Statement, channels: frozenset[Channels], levels: frozenset[int], block: _Block
     ) -> frozenset[Channels]:
-        more: list[tuple[Span, str, _Value]] = []
+        more: list[tuple[Span, str, Value]] = []
         for addend in line.addends:
             value = self.value(addend, block)
             if len(levels) > 1 or value.levels != levels:
@@ -305,81 +280,9 @@ class _Check:
                 )
         return channels
 
-    # -- words --------------------------------------------------------------------------------
-
-    def words(self, slot: WordSlot) -> tuple[Word, ...]:
-        word = slot.word
-        if isinstance(word, LetName):
-            return self.words(self.lets[word.name])
-        return word.options if isinstance(word, WordHole) else (word,)
-
-    def row(self, slot: WordSlot) -> Row:
-        return WORDS[self.words(slot)[0].name]
-
-    def given(self, word: Word) -> Channels:
-        given = dict(word.arguments).get("channels")
-        return self.width if given is None else int(given)
-
-    def along(
-        self,
-        blocks: Iterable[WordSlot],
-        channels: frozenset[Channels],
-        moves: Moves,
-        *,
-        fixed: bool,
-    ) -> frozenset[Channels]:
-        """The channels behind some blocks; resamplers that cannot act are refused."""
-        seen: set[str] = set()
-        for slot in blocks:
-            kind = self.row(slot).kind
-            sure = True
-            if kind in ("up", "down"):
-                if kind in seen:
-                    self.fail(slot.span, f"two {kind} resamplers", "an operand takes one of each")
-                seen.add(kind)
-                acts = moves.up if kind == "up" else moves.down
-                if fixed and not acts:
-                    self.fail(
-                        slot.span,
-                        f"{slot_text(slot)} cannot act: it resamples "
-                        f"{'to a finer level' if kind == 'up' else 'to a coarser level'}",
-                        "here the levels are equal or the other way round; remove it, or give the "
-                        "target its level: t@6 = …",
-                    )
-                if not acts:
-                    continue
-                sure = fixed
-            after = frozenset[Channels]()
-            for word in self.words(slot):
-                row = WORDS[word.name]
-                after |= frozenset([self.given(word)]) if row.gives else channels
-            channels = after if sure else after | channels
-        return channels
-
-    def default(
-        self,
-        blocks: Iterable[WordSlot],
-        channels: frozenset[Channels],
-        moves: Moves,
-        source: frozenset[int],
-        target: frozenset[int],
-    ) -> frozenset[Channels]:
-        """The channels behind the default resamplers, where no written one acts."""
-        kinds = {self.row(slot).kind for slot in blocks}
-        sure = len(source) == 1 and len(target) == 1
-        for kind, acts, setting in (
-            ("up", moves.up, self.program.up),
-            ("down", moves.down, self.program.down),
-        ):
-            if acts and kind not in kinds and setting.slot is not None:
-                channels = self.along(
-                    [setting.slot], channels, Moves(kind == "up", kind == "down"), fixed=sure
-                )
-        return channels
-
     # -- names --------------------------------------------------------------------------------
 
-    def value(self, feature: Feature, block: _Block) -> _Value:
+    def value(self, feature: Feature, block: _Block) -> Value:
         name = feature.name
         if name is None:
             values = list(block.own.values())
@@ -393,12 +296,12 @@ class _Check:
                 self.fail(
                     feature.span, f"level out of range: {name!r}", "the backbone gives c2 to c7"
                 )
-            return _Value(frozenset([level]), frozenset[Channels]([name]))
+            return Value(frozenset([level]), frozenset[Channels]([name]))
         if name in block.own and name not in block.hidden:
             return block.own[name]
         if name in block.outer and name not in block.hidden:
             return block.outer[name]
-        self.unknown(feature, name, block)
+        return self.unknown(feature, name, block)
 
     def unknown(self, feature: Feature, name: str, block: _Block) -> NoReturn:
         if name in block.hidden:
@@ -425,9 +328,9 @@ class _Check:
         said = f"this block has named {', '.join(named)}" if named else "nothing is named yet"
         self.fail(feature.span, f"unknown feature {name!r}", said + near(name, known))
 
-    def raw(self, feature: Feature, value: _Value, done: str) -> None:
+    def raw(self, feature: Feature, value: Value, done: str) -> None:
         for channel in value.channels:
-            if _is_raw(channel):
+            if is_raw(channel):
                 self.fail(
                     feature.span,
                     f"raw channels: {channel!r} cannot be {done} as it is",
@@ -449,19 +352,6 @@ class _Check:
 
     def fail(self, span: Span, what: str, mend: str = "") -> NoReturn:
         self.source.fail(span, what, mend)
-
-
-def slot_text(slot: WordSlot) -> str:
-    """A slot as a message names it."""
-    return repr(slot.word.name) if isinstance(slot.word, Word | LetName) else "this resampler"
-
-
-def _moves(source: frozenset[int], target: frozenset[int]) -> Moves:
-    return Moves(up=max(source) > min(target), down=min(source) < max(target))
-
-
-def _is_raw(channel: Channels) -> bool:
-    return isinstance(channel, str) and channel != "width"
 
 
 def _name(feature: Feature) -> str:

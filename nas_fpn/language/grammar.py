@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from importlib.resources import files
+from typing import NoReturn
 
 from lark import Lark, Tree, UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
 from lark.lexer import Token
@@ -56,17 +57,17 @@ def read_row(source: Source, row: Row) -> Tree[Token]:
     except UnexpectedCharacters as error:
         mark = row.code[error.column - 1]
         mend = "names are lower-case letters, digits and _, and begin with a letter"
-        source.fail(
+        return source.fail(
             Span(row.number, error.column, error.column + 1), f"unexpected {mark!r}", mend
         )
     except UnexpectedEOF as error:
-        _refuse(source, row, None, set(error.expected))
+        return _refuse(source, row, None, set(error.expected))
     except UnexpectedToken as error:
         token = None if error.token.type == "$END" else error.token
-        _refuse(source, row, token, set(error.accepts or error.expected))
+        return _refuse(source, row, token, set(error.accepts or error.expected))
 
 
-def _refuse(source: Source, row: Row, token: Token | None, expected: set[str]) -> "Tree[Token]":
+def _refuse(source: Source, row: Row, token: Token | None, expected: set[str]) -> NoReturn:
     if token is None:
         end = len(row.code) + 1
         what, span = "the line ends too early", Span(row.number, end, end + 1)

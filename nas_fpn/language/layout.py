@@ -92,9 +92,7 @@ def layout(text: str, file: str) -> tuple[Source, str, tuple[Row, ...]]:
         _brackets(source, number, code)
         rows.append(Row(number, code, bool(white)))
     if not rows:
-        raise SpaceError(
-            f"{file}:1:1: the program is empty\nwrite at least `p3 = c3 -> conv1`"
-        )
+        raise SpaceError(f"{file}:1:1: the program is empty\nwrite at least `p3 = c3 -> conv1`")
     return source, doc, tuple(rows)
 
 

@@ -25,18 +25,79 @@ KEYWORDS = frozenset(
 # what an nn.Module already has under a plain name, and what the exported source calls its own;
 # a test compares with torch
 _ATTRIBUTES = frozenset(
-    """
-    add_module apply architecture bfloat16 blocks buffers call_super_init cells children compile cpu cuda
-    double dump_patches eval extra_repr features float forward get_buffer get_extra_state
-    get_parameter get_submodule half inputs ipu levels load_state_dict math merge modules mtia
-    named_buffers named_children named_modules named_parameters nn operand out_channels
-    parameters register_backward_hook register_buffer register_forward_hook
-    register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
-    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
-    register_parameter register_state_dict_post_hook register_state_dict_pre_hook
-    requires_grad_ self set_extra_state set_submodule share_memory size sizes state_dict strides
-    super tensor to to_empty torch train training type xpu zero_grad
-    """.split()
+    [
+        "add_module",
+        "apply",
+        "architecture",
+        "bfloat16",
+        "blocks",
+        "buffers",
+        "call_super_init",
+        "cells",
+        "children",
+        "compile",
+        "cpu",
+        "cuda",
+        "double",
+        "dump_patches",
+        "eval",
+        "extra_repr",
+        "features",
+        "float",
+        "forward",
+        "get_buffer",
+        "get_extra_state",
+        "get_parameter",
+        "get_submodule",
+        "half",
+        "inputs",
+        "ipu",
+        "levels",
+        "load_state_dict",
+        "math",
+        "merge",
+        "modules",
+        "mtia",
+        "named_buffers",
+        "named_children",
+        "named_modules",
+        "named_parameters",
+        "nn",
+        "operand",
+        "out_channels",
+        "parameters",
+        "register_backward_hook",
+        "register_buffer",
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+        "register_load_state_dict_post_hook",
+        "register_load_state_dict_pre_hook",
+        "register_module",
+        "register_parameter",
+        "register_state_dict_post_hook",
+        "register_state_dict_pre_hook",
+        "requires_grad_",
+        "self",
+        "set_extra_state",
+        "set_submodule",
+        "share_memory",
+        "size",
+        "sizes",
+        "state_dict",
+        "strides",
+        "super",
+        "tensor",
+        "to",
+        "to_empty",
+        "torch",
+        "train",
+        "training",
+        "type",
+        "xpu",
+        "zero_grad",
+    ]
 )
 _MODULE_LIKE = re.compile(r"repeat[0-9]+|p[0-9]+_[0-9]+|operand[0-9]+|s[0-9]+|t_?[0-9]*_[0-9]+")
 

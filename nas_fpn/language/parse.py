@@ -22,7 +22,14 @@ from nas_fpn.language.syntax import (
 )
 from nas_fpn.language.words import Kind
 
-__all__ = ["MOST_LINES", "MOST_NAMES", "MOST_OPERANDS", "MOST_REPEATS", "MOST_WIDTH", "read_program"]
+__all__ = [
+    "MOST_LINES",
+    "MOST_NAMES",
+    "MOST_OPERANDS",
+    "MOST_REPEATS",
+    "MOST_WIDTH",
+    "read_program",
+]
 
 MOST_LINES = 400
 MOST_NAMES = 16
@@ -34,14 +41,17 @@ Item = Statement | Order | Body
 Names = tuple[tuple[str | None, ...], Span]  # a name, the names of a range, or (None,) for `*`
 
 
+_PLAIN = HeadSetting(None, each=False)
+
+
 @dataclass
 class _Head:
     """The settings as they are read."""
 
     width: NumberSlot | None = None
     then: tuple[WordSlot, ...] = ()
-    up: HeadSetting = HeadSetting(None, each=False)
-    down: HeadSetting = HeadSetting(None, each=False)
+    up: HeadSetting = _PLAIN
+    down: HeadSetting = _PLAIN
     lets: dict[str, WordSlot] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
 
@@ -92,7 +102,15 @@ def read_program(text: str, *, file: str = "<text>") -> Program:
         )
     lets = tuple(head.lets.items())
     return Program(
-        source, doc, head.width, head.then, head.up, head.down, lets, tuple(head.order), tuple(items)
+        source,
+        doc,
+        head.width,
+        head.then,
+        head.up,
+        head.down,
+        lets,
+        tuple(head.order),
+        tuple(items),
     )
 
 
@@ -167,7 +185,9 @@ def _assignment(
     if merge is not None and blocks is not None:
         for slot in blocks:
             if kind_of(slot, lets) != "block":
-                _expect(source, slot, lets, "block", "behind a merge; put it inside, by its operand")
+                _expect(
+                    source, slot, lets, "block", "behind a merge; put it inside, by its operand"
+                )
     length = _step(source, [target, *(names for names, _, _ in terms), *addends])
     for name in target[0]:
         _target(source, str(name), target[1], level)
@@ -266,7 +286,7 @@ def _level(source: Source, row: Row, tree: Tree[Token]) -> NumberSlot | None:
 
 def _step(source: Source, ranges: list[Names]) -> int:
     """The common length of a line's ranges; single names run along."""
-    target, span = ranges[0]
+    target = ranges[0][0]
     length = len(target)
     for names, place in ranges[1:]:
         if len(names) > 1 and len(names) != length:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-__all__ = ["Architecture", "Line", "Operand", "Repeat", "Value", "Word"]
+__all__ = ["Architecture", "Line", "Operand", "Repeat", "Value", "Word", "line_text"]
 
 Value = int | float | str | bool
 
@@ -93,10 +93,10 @@ class Architecture:
             if isinstance(item, Repeat):
                 lines.append(f"repeat {item.count}:")
                 inner = dict(levels)
-                lines.extend("    " + _line(line, inner) for line in item.lines)
+                lines.extend("    " + line_text(line, inner) for line in item.lines)
                 levels.update(inner)  # only p's live on, and their level is their name's
             else:
-                lines.append(_line(item, levels))
+                lines.append(line_text(item, levels))
         return "\n".join(lines) + "\n"
 
     def with_width(self, width: int) -> "Architecture":
@@ -112,7 +112,8 @@ def _argument(name: str, value: Value) -> str:
     return f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}"
 
 
-def _line(line: Line, levels: dict[str, int]) -> str:
+def line_text(line: Line, levels: dict[str, int]) -> str:
+    """A line as text; ``levels`` are those of the names above it, and gains the target's."""
     only = line.operands[0].feature
     source = only if line.merge is None else _merge(line)
     target = line.target

@@ -118,7 +118,9 @@ def _twice(source: Source, leaf: Leaf, line: int, what: str) -> None:
 def _bounded(source: Source, line: int, token: Token, what: str, least: int, most: int) -> int:
     span = span_of(token, line)
     if len(token) > MOST_DIGITS:
-        source.fail(span, f"a number of more than {MOST_DIGITS} digits", f"{what} is at most {most}")
+        source.fail(
+            span, f"a number of more than {MOST_DIGITS} digits", f"{what} is at most {most}"
+        )
     number = int(token)
     if not least <= number <= most:
         source.fail(
@@ -151,7 +153,9 @@ def _word(source: Source, line: int, tree: Tree[Token], lets: list[str]) -> Word
         if key in given:
             source.fail(span_of(argument, line), f"{key!r} is given twice", "write it once")
         given[key] = value
-    return Word(name, tuple((k, given[k]) for k in rows if k in given and given[k] != rows[k].default))
+    return Word(
+        name, tuple((k, given[k]) for k in rows if k in given and given[k] != rows[k].default)
+    )
 
 
 def _argument(

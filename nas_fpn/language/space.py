@@ -6,7 +6,7 @@ options that never depends on other answers.
 
 from dataclasses import dataclass
 
-from nas_fpn.language.check import Facts, Moves, check
+from nas_fpn.language.check import Facts, check
 from nas_fpn.language.parse import read_program
 from nas_fpn.language.program import Word
 from nas_fpn.language.syntax import (
@@ -21,6 +21,7 @@ from nas_fpn.language.syntax import (
     WordHole,
     WordSlot,
 )
+from nas_fpn.language.vocabulary import Moves
 from nas_fpn.language.words import WORDS
 
 __all__ = [
@@ -167,7 +168,8 @@ class _Compiler:
                 head.append("width")
             elif setting == "then":
                 then = tuple(
-                    self.once(slot, f"then.block{k}", head) for k, slot in enumerate(program.then, 1)
+                    self.once(slot, f"then.block{k}", head)
+                    for k, slot in enumerate(program.then, 1)
                 )
             elif setting.startswith("let "):
                 name = setting.removeprefix("let ")

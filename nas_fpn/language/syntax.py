@@ -9,6 +9,7 @@ from nas_fpn.language.layout import Source, Span
 from nas_fpn.language.program import Word
 
 __all__ = [
+    "Body",
     "Feature",
     "HeadSetting",
     "LetName",
@@ -19,7 +20,6 @@ __all__ = [
     "Term",
     "WordHole",
     "WordSlot",
-    "Body",
 ]
 
 

@@ -16,7 +16,6 @@ from nas_fpn.language.space import (
     AskNumber,
     AskWord,
     Choice,
-    Shared,
     Slot,
     Space,
     SpaceLine,
@@ -148,9 +147,7 @@ class _Block:
         self.unused = unused  # the block's own names in order of first assignment
 
 
-def _order(
-    order: SpaceOrder, block: _Block, shared: dict[str, Word], answer: Answer
-) -> list[Line]:
+def _order(order: SpaceOrder, block: _Block, shared: dict[str, Word], answer: Answer) -> list[Line]:
     left = list(range(len(order.lines)))
     found = []
     for position, lines in enumerate(order.lines):
@@ -190,8 +187,8 @@ def _line(line: SpaceLine, block: _Block, shared: dict[str, Word], answer: Answe
         if level is None:
             level = source
         if single:
-            ups = [] if source == level else [up] if source > level else [down]
-            ups = [word for word in ups if word is not None]
+            mover = None if source == level else up if source > level else down
+            ups = [] if mover is None else [mover]
         elif present:
             if blocks:
                 blocks = _acting(blocks, source, level)

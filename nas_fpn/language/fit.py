@@ -1,0 +1,74 @@
+"""A hand-designed neck at another width and other levels, as a run compares it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nas_fpn.errors import SpaceError
+from nas_fpn.language.names import is_backbone, is_pyramid, level_of
+from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
+
+__all__ = ["fit"]
+
+
+def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Architecture:
+    """The neck at ``width`` with exactly the pyramid levels ``levels`` (consecutive, from fine).
+
+    Whatever touches a level above the top one is cut: lines of such levels, operands and addends
+    that came from them; a merge left with one operand becomes that operand, then the blocks of
+    the line. Levels that the neck lacks at the top are added by ``subsample``.
+
+    Raises SpaceError where the neck lacks levels at the bottom, or nothing is left of it.
+    """
+    top, bottom = max(levels), min(levels)
+    gone: set[str] = set()
+    items: list[Line | Repeat] = []
+    for item in architecture.items:
+        if isinstance(item, Line):
+            items.extend(_cut(item, top, gone, architecture))
+            continue
+        inner = set(gone)
+        lines = [line for old in item.lines for line in _cut(old, top, inner, architecture)]
+        gone |= {name for name in inner if is_pyramid(name)}
+        if lines:
+            items.append(Repeat(item.count, tuple(lines)))
+    have = sorted({level_of(n) or 0 for n in _targets(items) if is_pyramid(n)})
+    if not have or have[0] > bottom:
+        raise SpaceError(
+            f"this neck has the levels {have}, but {bottom}..{top} are asked for\n"
+            "choose a baseline that reaches the finest level"
+        )
+    for level in range(have[-1] + 1, top + 1):
+        source = (Operand(f"p{level - 1}"),)
+        items.append(Line(f"p{level}", level, None, source, (), (Word("subsample"),)))
+    return replace(architecture, items=tuple(items), width=width)
+
+
+def _cut(line: Line, top: int, gone: set[str], architecture: Architecture) -> list[Line]:
+    operands = tuple(o for o in line.operands if not _above(o.feature, top, gone))
+    addends = tuple(name for name in line.addends if not _above(name, top, gone))
+    if line.level > top or (not operands and not addends):
+        gone.add(line.target)
+        return []
+    gone.discard(line.target)
+    if not operands:
+        operands, addends = (Operand(addends[0]),), addends[1:]
+    if line.merge is None or len(operands) > 1:
+        return [replace(line, operands=operands, addends=addends)]
+    blocks = architecture.then if line.blocks is None else line.blocks
+    (only,) = operands
+    if addends:  # both at the line's level or resampled inside a sum
+        merge = Word("sum")
+        both = (only, *(Operand(name) for name in addends))
+        return [replace(line, merge=merge, operands=both, addends=(), blocks=blocks or None)]
+    words = (*only.blocks, *blocks)
+    return [replace(line, merge=None, operands=(Operand(only.feature),), blocks=words or None)]
+
+
+def _above(name: str, top: int, gone: set[str]) -> bool:
+    return name in gone or (is_backbone(name) and (level_of(name) or 0) > top)
+
+
+def _targets(items: Sequence[Line | Repeat]) -> list[str]:
+    return [
+        line.target for item in items for line in ([item] if isinstance(item, Line) else item.lines)
+    ]
