@@ -132,11 +132,12 @@ def show(
     Example: nas-fpn show panet --svg panet.svg
     """
     from nas_fpn import language
+    from nas_fpn.language.draw import draw
 
     architecture = _neck(neck)
     identity = language.identity(architecture)
     if svg is not None:
-        svg.write_text(language.draw(architecture), encoding="utf-8")
+        svg.write_text(draw(architecture), encoding="utf-8")
     if json_:
         graph = language.lower(architecture)
         _print_json(

@@ -1,0 +1,145 @@
+"""The command line: small verbs answer, wrong input is a message and exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from nas_fpn.cli import app, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr of one verb."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def commands(group: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    inner = getattr(group, "commands", None)
+    if inner is None:
+        return [path]
+    return [found for name, one in inner.items() for found in commands(one, (*path, name))]
+
+
+@pytest.mark.parametrize("verb", commands(typer.main.get_command(app)), ids=" ".join)
+def test_every_help_has_an_example(
+    verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, *verb, "--help")
+    assert code == 0
+    assert f"Example: nas-fpn {' '.join(verb)}" in " ".join(out.split())
+
+
+def test_size_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    space = str(ROOT / "search_spaces" / "nas_fpn.space")
+    assert run(capsys, "size", space) == (0, "1545067560960000000\n", "")
+
+
+def test_names_work_from_any_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "size", "nas_fpn", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["size"] == 1545067560960000000
+    assert answer["choices"][0] == {"name": "repeat", "count": 4}
+
+
+def test_the_same_seed_samples_the_same_necks(capsys: pytest.CaptureFixture[str]) -> None:
+    first = run(capsys, "sample", "nas_fpn", "--seed", "3", "--count", "2")
+    assert first[0] == 0
+    assert first == run(capsys, "sample", "nas_fpn", "--seed", "3", "--count", "2")
+    assert first != run(capsys, "sample", "nas_fpn", "--seed", "4", "--count", "2")
+
+
+def test_what_is_sampled_can_be_read_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drawn = json.loads(run(capsys, "sample", "nas_fpn", "--json")[1])
+    file = tmp_path / "one.neck"
+    file.write_text(drawn[0]["text"])
+    code, out, _ = run(capsys, "show", str(file), "--json")
+    assert code == 0
+    assert json.loads(out)["neck"] == drawn[0]["neck"]
+
+
+def test_show_prints_a_neck_and_draws_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out, _ = run(capsys, "show", "fpn", "--svg", str(tmp_path / "fpn.svg"))
+    assert code == 0
+    assert "p4 = sum(p4, p5)" in out
+    assert (tmp_path / "fpn.svg").read_text().startswith("<svg")
+
+
+def test_a_name_means_the_neck_where_a_neck_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "show", "nas_fpn")
+    assert code == 0
+    assert "repeat 7:" in out
+
+
+def test_a_wrong_program_is_a_message_and_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.space"
+    file.write_text("p3 = c3 -> conv1\np4 = sum(p3, x8)\n")
+    for verb in (["size"], ["check", "fpn"]):
+        code, _, err = run(capsys, *verb, str(file))
+        assert code == 2
+        assert "mine.space:2:14: unknown feature 'x8'" in err
+        assert "Traceback" not in err
+
+
+def test_check_says_what_a_program_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "check", "fpn", "nas_fpn")
+    assert code == 0
+    assert out == "fpn: a neck\nnas_fpn: 1545067560960000000 genotypes\n"
+
+
+def test_an_unknown_name_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "size", "nothing_like_it")
+    assert code == 2
+    assert "nas_fpn" in err
+
+
+def test_a_missing_folder_is_a_message(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    svg = tmp_path / "not" / "there.svg"
+    code, _, err = run(capsys, "show", "fpn", "--svg", str(svg))
+    assert code == 2
+    assert err == f"{svg}: No such file or directory\n"
+
+
+def test_init_writes_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "init", str(tmp_path / "mine"))
+    assert code == 0
+    assert "nas-fpn search" in out
+    assert run(capsys, "init", str(tmp_path / "mine"))[0] == 2
+
+
+def test_data_shapes_pass_the_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "shapes"
+    counts = ["--train", "3", "--val", "1", "--test", "1", "--warmup", "0"]
+    assert run(capsys, "data", "shapes", str(folder), "--image-size", "64", *counts)[0] == 0
+    code, out, _ = run(capsys, "data", "check", str(folder / "train.json"), "--json")
+    assert code == 0
+    assert json.loads(out)["images"] == 3
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom nas_fpn.cli import main\ntry:\n    main(['size', 'fpn'])\n"
+        "except SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'ray', 'pandas', 'optuna', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n[]\n"
