@@ -23,6 +23,9 @@ class Chain(nn.Module):
 
     def __init__(self, *operations: Callable[..., Tensor], resampler: int | None = None) -> None:
         super().__init__()
+        self._fill(operations, resampler)
+
+    def _fill(self, operations: Sequence[Callable[..., Tensor]], resampler: int | None) -> None:
         self._functions = tuple(None if isinstance(o, nn.Module) else o for o in operations)
         self._resampler = resampler
         for position, operation in enumerate(operations):
@@ -49,6 +52,8 @@ class Cell(Chain):
     a ``merge`` there is one operand. ``operations`` are the line's own blocks.
     """
 
+    merge: nn.Module | None
+
     def __init__(
         self,
         *operations: Callable[..., Tensor],
@@ -56,12 +61,13 @@ class Cell(Chain):
         operands: tuple[Chain | None, ...] = (None,),
         resampler: int | None = None,
     ) -> None:
-        super().__init__(*operations, resampler=resampler)
+        super().__init__()
         self._count = len(operands)
         for number, operand in enumerate(operands, start=1):
             self.add_module(f"operand{number}", operand)
         self._merge = None if isinstance(merge, nn.Module) else merge
         self.add_module("merge", merge if isinstance(merge, nn.Module) else None)
+        self._fill(operations, resampler)  # last, so that children stand as they are applied
 
     def forward(self, size: Sequence[int], *features: Tensor) -> Tensor:
         """Make the cell's feature [B, C, H, W], ``size`` being (H, W).
