@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 LINE = 12.0  # px from one line of text to the next
-_SIDE, _TOP, _GAP, _ROW_GAP = 64.0, 12.0, 30.0, 16.0
+_SIDE, _TOP, _GAP, _ROW_GAP = 64.0, 12.0, 30.0, 18.0
 _NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 

@@ -12,9 +12,10 @@ Point = tuple[float, float]
 Cubic = tuple[Point, Point, Point, Point]
 Route = tuple[Cubic, ...]
 
-_CELL = 4.0  # px; the picture is looked at through a grid of such cells
+_CELL = 3.0  # px; the picture is looked at through a grid of such cells
 _STEP = 5.0  # px between the samples of a curve
 _BOX, _TEXT, _NEAR, _LANE = 60.0, 10.0, 6.0, 30.0  # costs: a sample in a box …, a lane
+_ROW = 20.0  # px; closer heights are of one row
 _LANES = 9  # of all lanes, how many of the nearest are tried
 _Cell = tuple[int, int]
 
@@ -58,7 +59,8 @@ class Router:
         if x1 - x0 < 60:
             return
         middle, most = (y0 + y1) / 2, (x1 - x0) / 2 - 2
-        for lane in sorted(self._lanes, key=lambda lane: abs(lane - middle))[:_LANES]:
+        lanes = [lane for lane in self._lanes if _fits(lane, y0, y1)]
+        for lane in sorted(lanes, key=lambda lane: abs(lane - middle))[:_LANES]:
             for steep in (0.0, 0.7):
                 left = min(max(24.0, steep * abs(lane - y0)), most)
                 right = min(max(24.0, steep * abs(lane - y1)), most)
@@ -71,13 +73,20 @@ class Router:
 
     def _price(self, route: Route, source: str) -> float:
         points = list(samples(route))
-        price = _STEP * len(points) / 4 + (_LANE if len(route) > 1 else 0.0)
+        price = _STEP * len(points) + (_LANE if len(route) > 1 else 0.0)
         for point in points:
             cell = _cell(point)
             price += self._cost.get(cell, 0.0)
             if self._drawn.get(cell, set()) - {source}:
                 price += _NEAR
         return price
+
+
+def _fits(lane: float, start: float, end: float) -> bool:
+    """Within a row, what arrives above its middle comes from above, below from below."""
+    if abs(start - end) > _ROW or start == end:
+        return True
+    return lane < end if end < start else lane > end
 
 
 def samples(route: Route) -> Iterator[Point]:
