@@ -89,7 +89,7 @@ class Cell(Chain):
 
 def half(size: Sequence[int]) -> tuple[int, int]:
     """Give the size one level coarser: each side halved, rounded up."""
-    return (size[0] + 1) // 2, (size[1] + 1) // 2
+    return (size[0] - 1) // 2 + 1, (size[1] - 1) // 2 + 1  # as torch writes it for a pool
 
 
 def double(size: Sequence[int]) -> tuple[int, int]:
