@@ -1,8 +1,9 @@
 """Which genotype a known architecture has in a space.
 
 The lines of both are matched in order, by the values that names mean: aliases, the names of
-intermediates, the order of commuting operands and idle words do not matter. Of several
-genotypes the smallest is found, since every question tries its options from the first.
+intermediates, the order of commuting operands, idle words, ``repeat 1`` and those lines of the
+space that would reach no output do not matter. Of several genotypes the smallest is found,
+since every question tries its options from the first.
 """
 
 from collections import Counter
@@ -41,6 +42,7 @@ class _State:
     levels: dict[Source, int]
     free: dict[str, bool]  # the space's own names of this block: whether unused
     outside: tuple[dict[str, Source], dict[str, Source], dict[str, bool]] | None
+    once: bool  # inside a repeat of the space that runs once, where the neck has plain lines
     made: int  # values so far
 
 
@@ -58,9 +60,14 @@ def encode(space: Space, architecture: Architecture) -> Genotype:
         ours.extend([item, *item.items, _Close()] if isinstance(item, SpaceRepeat) else [item])
     theirs: list[_Known] = []
     for known in architecture.items:
-        theirs.extend([known, *known.lines, _Close()] if isinstance(known, Repeat) else [known])
+        if isinstance(known, Line):
+            theirs.append(known)
+        elif known.count == 1:
+            theirs.extend(known.lines)
+        else:
+            theirs.extend([known, *known.lines, _Close()])
     answers = _width(space, architecture)
-    start = _State(0, 0, None, answers, {}, {}, {}, {}, None, 0)
+    start = _State(0, 0, None, answers, {}, {}, {}, {}, None, False, 0)
     stack: list[Iterator[_State]] = [iter([start])]
     furthest = 0
     for _ in range(MOST_STEPS):
@@ -139,6 +146,10 @@ def _next(
         yield from _order(state, item, known, space, architecture)
     elif isinstance(item, SpaceRepeat) and isinstance(known, Repeat):
         yield from _open(state, item, known)
+    elif isinstance(item, SpaceRepeat):
+        yield from _open_once(state, item)
+    elif isinstance(item, _Close) and state.once:
+        yield _close_once(state)
     elif isinstance(item, _Close) and isinstance(known, _Close):
         yield from _close(state)
 
@@ -165,6 +176,28 @@ def _open(state: _State, item: SpaceRepeat, known: Repeat) -> Iterator[_State]:
         levels=levels,
         free={},
         outside=(state.ours, state.theirs, state.free),
+    )
+
+
+def _open_once(state: _State, item: SpaceRepeat) -> Iterator[_State]:
+    answers = state.answers
+    if isinstance(item.count, AskNumber):
+        if 1 not in item.count.options:
+            return
+        answers = {**answers, item.count.name: item.count.options.index(1)}
+    elif item.count != 1:
+        return
+    outside = (state.ours, state.theirs, state.free)
+    yield replace(state, at=state.at + 1, answers=answers, free={}, outside=outside, once=True)
+
+
+def _close_once(state: _State) -> _State:
+    assert state.outside is not None
+    ours, _, free = state.outside
+    after = {**ours, **_outputs(state.ours)}
+    named = {name: True for name in state.free if is_pyramid(name)}
+    return replace(
+        state, at=state.at + 1, ours=after, free={**free, **named}, outside=None, once=False
     )
 
 
@@ -220,7 +253,7 @@ def _line(
     """All ways to match a line of the space: with the next known line, or as an alias."""
     at = state.at if left else state.at + 1
     left = left or None
-    if isinstance(known, Line) and _same_target(line.target, known.target):
+    if isinstance(known, Line):
         sources = _sources(known, state)
         wanted = Counter(state.theirs[name] for name in known.addends)
         for answers, used in fit_line(
@@ -244,18 +277,35 @@ def _line(
                 free=free,
                 made=state.made + 1,
             )
-    for answers, feature in idle_line(line, state):
+    for answers, feature in idle_line(line, state, space):
         value = state.ours.get(feature, ("c", level_of(feature) or 0))
         free = {**state.free, **({feature: False} if feature in state.free else {})}
         free[line.target] = True
         ours = {**state.ours, line.target: value}
         yield replace(state, at=at, left=left, answers=answers, ours=ours, free=free)
+    if not is_pyramid(line.target):
+        yield _dead(state, line, at, left)
 
 
-def _same_target(ours: str, theirs: str) -> bool:
-    if is_pyramid(ours) or is_pyramid(theirs):
-        return ours == theirs
-    return True
+def _dead(state: _State, line: SpaceLine, at: int, left: tuple[int, ...] | None) -> _State:
+    """The line makes a value that the neck does not have: it must come to nothing."""
+    level = line.level
+    if isinstance(level, AskNumber):
+        level = level.options[0]
+    if level is None:
+        feature = line.operands[0].feature or next(iter(state.free))
+        level = _level(state.ours.get(feature, ("c", level_of(feature) or 0)), state.levels)
+    used = {operand.feature for operand in line.operands} | set(line.addends)
+    free = {name: spare and name not in used for name, spare in state.free.items()}
+    return replace(
+        state,
+        at=at,
+        left=left,
+        ours={**state.ours, line.target: state.made},
+        levels={**state.levels, state.made: level},
+        free={**free, line.target: True},
+        made=state.made + 1,
+    )
 
 
 def _sources(known: Line, state: _State) -> list[tuple[Source, int]]:

@@ -54,11 +54,12 @@ def fit_addends(line: SpaceLine, level: int, state: Known, free: Mapping[str, bo
     return names
 
 
-def idle_line(line: SpaceLine, state: Known) -> Iterator[tuple[Answers, str]]:
+def idle_line(line: SpaceLine, state: Known, space: Space) -> Iterator[tuple[Answers, str]]:
     """Answers under which the line is an alias, and the name that it aliases."""
     if line.merge is not None or line.addends:
         return
     (operand,) = line.operands
+    shared = dict(space.shared)
     pool = list(state.free) if operand.feature is None else [operand.feature]
     for index, name in enumerate(pool):
         level = _level_of(name, state)
@@ -79,8 +80,8 @@ def idle_line(line: SpaceLine, state: Known) -> Iterator[tuple[Answers, str]]:
             spare and _level_of(n, state) == level and n != name for n, spare in state.free.items()
         ):
             continue
-        slots = [slot for slot in line.blocks or () if _kind(slot, {}) not in ("up", "down")]
-        for after in _sequence(slots, [], answers, {}):
+        slots = [slot for slot in line.blocks or () if _kind(slot, shared) not in ("up", "down")]
+        for after in _sequence(slots, [], answers, shared):
             yield after, name
 
 
