@@ -1,6 +1,16 @@
-"""Programs that every law of the necks is tried on: the shipped necks, and one for each word."""
+"""Programs that every law of the necks is tried on: shipped, found in the spaces, for each word."""
 
-from nas_fpn.language import Architecture, parse, read_neck, shipped_folder
+import random
+
+from nas_fpn.language import (
+    Architecture,
+    decode,
+    parse,
+    read,
+    read_neck,
+    sample,
+    shipped_folder,
+)
 from nas_fpn.language.words import WORDS
 
 CHANNELS = {2: 6, 3: 8, 4: 12, 5: 20, 6: 24, 7: 28}
@@ -43,6 +53,11 @@ def _zoo() -> dict[str, Architecture]:
                     necks[said] = parse(text.replace(word, said))
     for name, text in _MORE.items():
         necks[name] = parse("width 16\n" + text)
+    for path in sorted(shipped_folder("search_spaces").glob("*.space")):
+        space = read(path)
+        for seed in (1, 2):
+            found = decode(space, sample(space, random.Random(seed)))
+            necks[f"{path.stem} sampled {seed}"] = found.with_width(16)
     return necks
 
 
