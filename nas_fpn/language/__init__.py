@@ -15,6 +15,7 @@ from nas_fpn.language.files import (
     read_neck,
     shipped_folder,
 )
+from nas_fpn.language.fit import fit
 from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.lower import lower
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
