@@ -14,7 +14,7 @@ __all__ = ["Neck", "initialise"]
 
 
 class Neck(nn.Module):
-    """Turn backbone features into pyramid features, as ``architecture`` says.
+    r"""Turn backbone features into pyramid features, as ``architecture`` says.
 
     ``in_channels`` has one entry for each level of ``inputs``, finest first. A line ``p4 = …`` is
     the submodule ``p4``, its second assignment ``p4_2``, and inside the first repeat's second
@@ -27,6 +27,11 @@ class Neck(nn.Module):
 
     The size of level k is that of ``ck`` where the program reads it, else half the level below,
     rounded up; below the finest ``c`` read, twice the next coarser.
+
+    >>> from nas_fpn.language import parse
+    >>> neck = Neck(parse("p3..p4 = c3..c4 -> conv1[64]\np3 = sum(p3, p4)"), (40, 112))
+    >>> [tuple(p.shape) for p in neck([torch.zeros(1, 40, 9, 7), torch.zeros(1, 112, 5, 4)])]
+    [(1, 64, 9, 7), (1, 64, 5, 4)]
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -116,6 +117,7 @@ def test_weights_go_round(name: str) -> None:
         wanted = first(given)
         assert_equal(second(given), wanted)
         assert_equal(copy.deepcopy(first)(given), wanted)
+        assert_equal(pickle.loads(pickle.dumps(first))(given), wanted)
 
 
 @every_neck
