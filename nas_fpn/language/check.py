@@ -132,7 +132,11 @@ class _Check:
             )
         if len(pool) > 256 and stars:
             self.fail(line.span, "a '*' with more than 256 options", "name the operand")
-        sources = [self.value(term.feature, block) for term in line.terms]
+        drawn = _joined(pool) if stars else None
+        sources = [
+            drawn if drawn and term.feature.name is None else self.value(term.feature, block)
+            for term in line.terms
+        ]
         levels = self.levels(line, sources)
         if line.merge is None:
             value = self.single(line, sources[0], levels, block)
@@ -283,13 +287,7 @@ class _Check:
     # -- names --------------------------------------------------------------------------------
 
     def value(self, feature: Feature, block: _Block) -> Value:
-        name = feature.name
-        if name is None:
-            values = list(block.own.values())
-            joined = values[0]
-            for value in values[1:]:
-                joined |= value
-            return joined
+        name = _name(feature)
         if is_backbone(name):
             level = int(name[1:])
             if level not in BACKBONE_LEVELS or name[1] == "0":
@@ -352,6 +350,13 @@ class _Check:
 
     def fail(self, span: Span, what: str, mend: str = "") -> NoReturn:
         self.source.fail(span, what, mend)
+
+
+def _joined(pool: dict[str, Value]) -> Value:
+    """What a ``*`` may draw: any value of the pool."""
+    levels = frozenset[int]().union(*(value.levels for value in pool.values()))
+    channels = frozenset[Channels]().union(*(value.channels for value in pool.values()))
+    return Value(levels, channels)
 
 
 def _name(feature: Feature) -> str:

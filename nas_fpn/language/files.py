@@ -22,13 +22,7 @@ def parse(text: str, *, file: str = "<text>") -> Architecture:
     p4 = c4 -> conv1
     <BLANKLINE>
     """
-    space = compile_space(text, file=file)
-    if space.has_holes:
-        raise SpaceError(
-            f"{file}: an architecture has no holes, but this program has some\n"
-            "decide them, or read it as a space (a file that ends in .space)"
-        )
-    return walk(space, _never)
+    return walk(compile_space(text, file=file, holes=False), _never)
 
 
 def parse_space(text: str, *, file: str = "<text>") -> Space:
@@ -39,12 +33,7 @@ def parse_space(text: str, *, file: str = "<text>") -> Space:
 def read(path: Path | str) -> Space:
     """Read a ``.space`` file, or a ``.neck`` file, which may not have holes. Raises SpaceError."""
     path = Path(path)
-    space = compile_space(_text(path), file=str(path))
-    if path.suffix == ".neck" and space.has_holes:
-        raise SpaceError(
-            f"{path}: a hole in a .neck file\ndecide every hole, or rename the file to .space"
-        )
-    return space
+    return compile_space(_text(path), file=str(path), holes=path.suffix != ".neck")
 
 
 def read_neck(path: Path | str) -> Architecture:

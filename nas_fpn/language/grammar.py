@@ -39,6 +39,11 @@ _NAMES = {
     "COLON": "':'",
     "AT": "'@'",
 }
+_MENDS = {  # what people write that the grammar has no place for
+    "(": "a merge is the whole source of a line; give it a line and a name of its own: t@4 = …",
+    "+": "addends stand before the arrow: p3 = sum(a, b) + c -> blocks",
+    "->": "blocks follow one arrow, behind the addends: p3 = sum(a, b) + c -> conv3 bn",
+}
 _STARTS = ("WIDTH", "THEN", "UP", "DOWN", "LET", "REPEAT", "NAME")
 
 
@@ -75,6 +80,8 @@ def _refuse(source: Source, row: Row, token: Token | None, expected: set[str]) -
         what = f"unexpected {str(token)!r}"
         start = token.column or 1
         span = Span(row.number, start, start + len(token))
+    if str(token) in _MENDS:
+        source.fail(span, what, _MENDS[str(token)])
     if expected.issuperset(_STARTS):
         hope = "a setting, `repeat N:` or `target = source`"
     else:

@@ -1,5 +1,6 @@
 """From bytes to lines: encoding, comments, indentation, brackets; and how an error is shown."""
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NoReturn
@@ -56,9 +57,12 @@ class Row:
 
 
 def text_of(content: bytes, file: str) -> str:
-    """Decode a file; a byte order mark is accepted."""
+    """Decode a file of at most 64 KiB; a byte order mark is accepted and gone."""
+    content = content.removeprefix(BOM_UTF8)
+    if len(content) > MOST_BYTES:
+        _too_long(file)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
@@ -73,12 +77,9 @@ def layout(text: str, file: str) -> tuple[Source, str, tuple[Row, ...]]:
 
     Raises SpaceError for a text over 64 KiB, a bad indentation and an unbalanced bracket.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        raise SpaceError(
-            f"{file}:1:1: the text is longer than {MOST_BYTES} bytes\n"
-            "a neck has some dozens of lines; is this the right file?"
-        )
     text = text.removeprefix("\ufeff")
+    if len(text) > MOST_BYTES or len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        _too_long(file)
     source = Source(file, tuple(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")))
     doc = _docstring(source.lines)
     rows: list[Row] = []
@@ -94,6 +95,13 @@ def layout(text: str, file: str) -> tuple[Source, str, tuple[Row, ...]]:
     if not rows:
         raise SpaceError(f"{file}:1:1: the program is empty\nwrite at least `p3 = c3 -> conv1`")
     return source, doc, tuple(rows)
+
+
+def _too_long(file: str) -> NoReturn:
+    raise SpaceError(
+        f"{file}:1:1: the text is longer than {MOST_BYTES} bytes\n"
+        "a neck has some dozens of lines; is this the right file?"
+    )
 
 
 def near(given: str, known: list[str] | tuple[str, ...]) -> str:
@@ -124,6 +132,12 @@ def _indentation(source: Source, rows: list[Row], number: int, white: str, inden
         if white != indent:
             if white[0] != indent[0]:
                 source.fail(span, "tabs mixed with spaces", "indent the whole body alike")
+            if len(white) > len(indent) and rows[-1].code.endswith(":"):
+                source.fail(
+                    source.whole(rows[-1].number),
+                    "a repeat inside a repeat",
+                    "a repeat holds lines only; multiply the two numbers, or write one out",
+                )
             source.fail(
                 span,
                 f"bad indentation: {len(white)} where the body has {len(indent)}",
@@ -131,7 +145,10 @@ def _indentation(source: Source, rows: list[Row], number: int, white: str, inden
             )
         return indent
     if not rows[-1].code.endswith(":"):
-        source.fail(span, "unexpected indentation", "only the lines of a `repeat N:` are indented")
+        mend = "only the lines of a `repeat N:` are indented"
+        if rows[-1].code.startswith("repeat"):
+            mend = f"the `repeat` of line {rows[-1].number} lacks its ':'"
+        source.fail(span, "unexpected indentation", mend)
     return white
 
 

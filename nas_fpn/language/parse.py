@@ -8,7 +8,14 @@ from nas_fpn.language.grammar import read_row
 from nas_fpn.language.layout import Row, Source, Span, layout
 from nas_fpn.language.names import expand, is_backbone, is_pyramid, level_of, reserved
 from nas_fpn.language.program import Word
-from nas_fpn.language.slots import A_KIND, kind_of, number_slot, span_of, word_slot
+from nas_fpn.language.slots import (
+    A_KIND,
+    MOST_DIGITS,
+    kind_of,
+    number_slot,
+    span_of,
+    word_slot,
+)
 from nas_fpn.language.syntax import (
     Body,
     Feature,
@@ -116,7 +123,11 @@ def read_program(text: str, *, file: str = "<text>") -> Program:
 
 def _repeat(source: Source, row: Row, tree: Tree[Token], span: Span) -> Body:
     if row.inside:
-        source.fail(span, "a repeat inside a repeat", "a repeat holds lines only")
+        source.fail(
+            span,
+            "a repeat inside a repeat",
+            "a repeat holds lines only; multiply the two numbers, or write one out",
+        )
     count = number_slot(
         source, row.number, _tree(tree.children[0]), what="repeat", least=1, most=MOST_REPEATS
     )
@@ -168,10 +179,10 @@ def _assignment(
     level = _level(source, row, _tree(target_tree))
     merge, terms = _source(source, row, _tree(_tree(source_tree).children[0]), lets)
     addends: list[Names] = []
-    rest, ordered, blocks = False, False, None
+    rest, ordered, blocks = False, None, None
     for part in others:
         if isinstance(part, Token):
-            ordered = True
+            ordered = span_of(part, row.number)
         elif part.data == "arrow":
             blocks = _blocks(source, row, part, lets)
         elif isinstance(part.children[0], Token):
@@ -204,10 +215,11 @@ def _assignment(
         )
         for k in range(length)
     )
-    if not ordered:
+    if ordered is None:
         return statements
     names = [str(name) for name in target[0]]
-    return (Order(names[0] if length == 1 else f"{names[0]}..{names[-1]}", statements),)
+    label = names[0] if length == 1 else f"{names[0]}..{names[-1]}"
+    return (Order(label, statements, ordered),)
 
 
 def _source(
@@ -269,6 +281,11 @@ def _feature(source: Source, row: Row, tree: Tree[Token]) -> tuple[Names, bool]:
 def _names(source: Source, row: Row, tree: Tree[Token]) -> Names:
     span = span_of(tree, row.number)
     first, *last = (str(token) for token in tree.children)
+    for name in (first, *last):
+        if len(name) - len(name.rstrip("0123456789")) > MOST_DIGITS:
+            source.fail(
+                span, f"a number of more than {MOST_DIGITS} digits", "number names from 1 on"
+            )
     if not last:
         return (first,), span
     names = expand(first, last[0], MOST_NAMES)

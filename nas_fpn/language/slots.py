@@ -8,7 +8,15 @@ from nas_fpn.language.program import Value, Word
 from nas_fpn.language.syntax import LetName, NumberSlot, WordHole, WordSlot
 from nas_fpn.language.words import WORDS, Argument, Kind
 
-__all__ = ["A_KIND", "MOST_OPTIONS", "kind_of", "number_slot", "span_of", "word_slot"]
+__all__ = [
+    "A_KIND",
+    "MOST_DIGITS",
+    "MOST_OPTIONS",
+    "kind_of",
+    "number_slot",
+    "span_of",
+    "word_slot",
+]
 
 MOST_OPTIONS = 256
 MOST_DIGITS = 6
@@ -135,7 +143,20 @@ def _word(source: Source, line: int, tree: Tree[Token], lets: list[str]) -> Word
     token = tree.children[0]
     assert isinstance(token, Token)
     name = str(token)
+    if name in lets:
+        source.fail(
+            span_of(tree, line),
+            f"{name!r} is a `let`, it takes no arguments",
+            f"write them where {name!r} stands: let {name} = {{conv3[bias] | sep3[bias]}}",
+        )
     if name not in WORDS:
+        below = _let_below(source, name)
+        if below:
+            source.fail(
+                span_of(token, line),
+                f"{name!r} is used before it stands",
+                f"the `let {name}` of line {below} must stand above line {line}",
+            )
         source.fail(
             span_of(token, line),
             f"unknown word {name!r}",
@@ -156,6 +177,14 @@ def _word(source: Source, line: int, tree: Tree[Token], lets: list[str]) -> Word
     return Word(
         name, tuple((k, given[k]) for k in rows if k in given and given[k] != rows[k].default)
     )
+
+
+def _let_below(source: Source, name: str) -> int | None:
+    """The line of a ``let`` of this name; only asked where none stands above."""
+    for number, text in enumerate(source.lines, 1):
+        if text.startswith("let") and text[3:].partition("=")[0].strip() == name:
+            return number
+    return None
 
 
 def _argument(

@@ -20,6 +20,7 @@ from nas_fpn.language.syntax import (
     Term,
     WordHole,
     WordSlot,
+    first_hole,
 )
 from nas_fpn.language.vocabulary import Moves
 from nas_fpn.language.words import WORDS
@@ -136,9 +137,19 @@ class Space:
     has_holes: bool
 
 
-def compile_space(text: str, *, file: str = "<text>") -> Space:
-    """Read, check and name a text. Raises SpaceError: where, what, how to mend."""
+def compile_space(text: str, *, file: str = "<text>", holes: bool = True) -> Space:
+    """Read, check and name a text. Raises SpaceError: where, what, how to mend.
+
+    Without ``holes`` the first hole of the text is such an error.
+    """
     program = read_program(text, file=file)
+    hole = None if holes else first_hole(program)
+    if hole is not None:
+        program.source.fail(
+            hole,
+            "a hole in an architecture",
+            "a .neck file has none: decide it, or read the program as a .space file",
+        )
     return _Compiler(program, check(program)).run()
 
 

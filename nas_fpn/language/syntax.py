@@ -20,6 +20,7 @@ __all__ = [
     "Term",
     "WordHole",
     "WordSlot",
+    "first_hole",
 ]
 
 
@@ -91,6 +92,7 @@ class Order:
 
     label: str
     statements: tuple[Statement, ...]
+    span: Span  # of the words "in any order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +125,30 @@ class Program:
     lets: tuple[tuple[str, WordSlot], ...]
     order: tuple[str, ...]
     items: tuple[Statement | Order | Body, ...]
+
+
+def first_hole(program: Program) -> Span | None:
+    """Where the text first leaves something open, or None."""
+    words = [*program.then, program.up.slot, program.down.slot, *(s for _, s in program.lets)]
+    holes = [s.span for s in words if s is not None and isinstance(s.word, WordHole)]
+    if program.width is not None and program.width.hole:
+        holes.append(program.width.span)
+    for item in program.items:
+        if isinstance(item, Body) and item.count.hole:
+            holes.append(item.count.span)
+        for inner in item.items if isinstance(item, Body) else (item,):
+            lines = inner.statements if isinstance(inner, Order) else (inner,)
+            if len(lines) > 1 and isinstance(inner, Order):
+                holes.append(inner.span)
+            for line in lines:
+                holes.extend(_holes(line))
+    return min(holes, key=lambda span: (span.line, span.start), default=None)
+
+
+def _holes(line: Statement) -> list[Span]:
+    words = [line.merge, *(line.blocks or ()), *(b for term in line.terms for b in term.blocks)]
+    holes = [s.span for s in words if s is not None and isinstance(s.word, WordHole)]
+    if line.level is not None and line.level.hole:
+        holes.append(line.level.span)
+    holes.extend(t.feature.span for t in line.terms if t.optional or t.feature.name is None)
+    return holes
