@@ -158,7 +158,8 @@ class Record:
 
     Opening takes a lock that the kernel drops with the process, so that a second driver is
     refused with :class:`RunError` and a dead one leaves nothing stale. A torn last line is cut
-    off, and ``history.torn`` says so. Every line is on disk when :meth:`append` returns.
+    off, and ``history.torn`` says so. A line is with the system when :meth:`append` returns, and
+    on disk, with all before it, unless it is a report: those can be measured again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -185,6 +186,8 @@ class Record:
         A line that could not be written whole is taken back, so that the record stays valid.
         """
         self._write(json.dumps(event, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        if event["event"] != "report":
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Give the run back. Closing twice does nothing."""
@@ -207,7 +210,6 @@ class Record:
             left = memoryview(line)
             while left:
                 left = left[self._file.write(left) or 0 :]
-            os.fsync(self._file.fileno())
         except OSError:
             self._file.truncate(before)
             raise

@@ -1,14 +1,41 @@
-"""The search: a controller proposes, a runner trains, the record remembers."""
+"""The search: a controller proposes, a runner trains, the record remembers.
+
+Ray's runner stands apart in ``nas_fpn.search.tune``, so that nothing here loads Ray.
+"""
 
 from nas_fpn.search.controller import Controller, Problem, generator, objective_scores, told
+from nas_fpn.search.halving import Halving
+from nas_fpn.search.header import begin, budget_on_record
 from nas_fpn.search.loading import find_controller, load_controller
+from nas_fpn.search.local import advance, search_here, training
+from nas_fpn.search.loop import Loop, trained
+from nas_fpn.search.plan import Baseline, Evaluate, Job, NeckFacts, Plan
+from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
 
 __all__ = [
+    "Asked",
+    "Baseline",
     "Controller",
+    "Evaluate",
+    "Halving",
+    "Job",
+    "Loop",
+    "NeckFacts",
+    "Over",
+    "Plan",
     "Problem",
+    "Progress",
+    "Reported",
+    "Told",
+    "advance",
+    "begin",
+    "budget_on_record",
     "find_controller",
     "generator",
     "load_controller",
     "objective_scores",
+    "search_here",
     "told",
+    "trained",
+    "training",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nas_fpn.language.space import Choice
+from nas_fpn.language import Choice
 from nas_fpn.record import Genotype, Outcome, Scores, Trial
 
 __all__ = ["Controller", "Problem", "generator", "objective_scores", "told"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_fpn.language.space import Choice
+from nas_fpn.language import Choice
 from nas_fpn.record import Genotype, Outcome, Trial
 from nas_fpn.search.controller import Controller, Problem
 from nas_fpn.search.loading import load_controller

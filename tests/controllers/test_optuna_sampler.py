@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_fpn.errors import RunError
-from nas_fpn.language.space import Choice
+from nas_fpn.language import Choice
 from nas_fpn.record import Outcome
 from nas_fpn.search.controller import Controller, Problem
 from nas_fpn.search.loading import load_controller

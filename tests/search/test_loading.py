@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.errors import RunError
-from nas_fpn.language.space import Choice
+from nas_fpn.language import Choice
 from nas_fpn.search.controller import Problem
 from nas_fpn.search.loading import find_controller, load_controller
 

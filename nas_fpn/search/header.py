@@ -1,0 +1,83 @@
+"""The first line of a record: begun once, and the same question ever after."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from nas_fpn.errors import RunError
+from nas_fpn.record import VERSION, Event, History, Record
+
+__all__ = ["begin", "budget_on_record"]
+
+# What may differ between the first session of a run and a later one.
+MAY_CHANGE = ("event", "version", "packages", "machine")
+SETTINGS_MAY_CHANGE = ("budget", "ray", "report")
+
+
+def begin(record: Record, header: Event, *, trials: int, accept_drift: bool) -> int:
+    """Write the first line of a new record, or hold ``header`` against that of an old one.
+
+    ``header`` are the facts of a run without "event" and "version": "seed", "space",
+    "controller", "settings", "packages", "machine". A budget other than the one on record becomes
+    an event "budget". With ``accept_drift``, a header that differs becomes an event "drift".
+    Returns the position among the events before which proposals are taken as they stand.
+    Raises :class:`RunError` with every difference.
+    """
+    history = record.history
+    if not history.events:
+        first = {"event": "run", "version": VERSION, **header}
+        record.append(first)
+        _set_budget(record, History((first,)), trials)
+        return 0
+    new: dict[str, Any] = json.loads(json.dumps(header))
+    drifts = [at for at, event in enumerate(history.events) if event["event"] == "drift"]
+    old = history.events[drifts[-1]]["header"] if drifts else history.events[0]
+    differences = list(_differences(_question(old), _question(new)))
+    if differences and not accept_drift:
+        raise RunError(
+            "\n".join(
+                [
+                    f"{record.path}:1: this run was begun as another",
+                    *(f"  {row}" for row in differences),
+                    "put it back, start a run in another folder, or go on with --accept-drift",
+                ]
+            )
+        )
+    if accept_drift:
+        record.append({"event": "drift", "header": new, "differences": differences})
+    _set_budget(record, history, trials)
+    if accept_drift:
+        return len(history.events)
+    return drifts[-1] if drifts else 0
+
+
+def budget_on_record(history: History) -> int | None:
+    """The number of trials that a run was last asked for; None where nothing says it."""
+    events = [event for event in history.events if event["event"] == "budget"]
+    if events:
+        trials = events[-1]["trials"]
+    else:
+        settings = history.events[0].get("settings", {}) if history.events else {}
+        trials = settings.get("budget", {}).get("trials")
+    return trials if isinstance(trials, int) else None
+
+
+def _set_budget(record: Record, history: History, trials: int) -> None:
+    if budget_on_record(history) not in {None, trials}:
+        record.append({"event": "budget", "trials": trials})
+
+
+def _question(header: Event) -> dict[str, Any]:
+    kept = {key: value for key, value in header.items() if key not in MAY_CHANGE}
+    settings = kept.get("settings", {})
+    kept["settings"] = {k: v for k, v in settings.items() if k not in SETTINGS_MAY_CHANGE}
+    return kept
+
+
+def _differences(old: object, new: object, key: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            below = f"{key}.{name}" if key else str(name)
+            yield from _differences(old.get(name), new.get(name), below)
+    elif old != new:
+        yield f"{key} was {json.dumps(old)} and is now {json.dumps(new)}"

@@ -1,0 +1,49 @@
+"""A search in this process, one trial after another: the specification of every runner."""
+
+from collections.abc import Iterator
+
+from nas_fpn.record import Report
+from nas_fpn.search.loop import Loop
+from nas_fpn.search.plan import Evaluate
+from nas_fpn.search.progress import Progress
+
+__all__ = ["advance", "search_here", "training"]
+
+
+def search_here(loop: Loop, evaluate: Evaluate) -> Iterator[Progress]:
+    """Train what the loop asks for until it is over.
+
+    An exception of ``evaluate`` fails the trial and the search goes on. Interrupted, it leaves a
+    record that a new loop resumes. The threads of the training are ``evaluate``'s affair.
+    """
+    while (job := loop.next()) is not None:
+        yield from loop.drain()
+        reports = training(evaluate, job.text, job.number)
+        goes_on = True
+        while goes_on:
+            step = advance(reports)
+            if isinstance(step, Report):
+                goes_on = loop.report(job.number, step)
+            else:
+                loop.finish(job.number, failure=step)
+                goes_on = False
+            yield from loop.drain()
+    yield from loop.drain()
+    yield loop.ending()
+
+
+def training(evaluate: Evaluate, text: str, number: int) -> Iterator[Report]:
+    """``evaluate(text, number)``, begun at the first step, so that its beginning can fail too."""
+    yield from evaluate(text, number)
+
+
+def advance(reports: Iterator[Report]) -> Report | str | None:
+    """The next report; None at the end; the reason if the training fails.
+
+    Whatever a training raises fails its trial; only what is no ``Exception`` (an interrupt, an
+    exit) ends the search.
+    """
+    try:
+        return next(reports, None)
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -1,0 +1,40 @@
+"""What a search says of itself while it runs: values, in the order of the record."""
+
+from dataclasses import dataclass
+
+from nas_fpn.record import Entry, Report
+
+__all__ = ["Asked", "Over", "Progress", "Reported", "Told"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A trial has been put on record."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A trial has been measured on its way."""
+
+    entry: Entry
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A trial has ended; ``entry.outcome`` says how."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The search has ended: its trials are trained, or nothing new was proposed for long."""
+
+    trained: int
+    exhausted: bool
+
+
+Progress = Asked | Reported | Told | Over
