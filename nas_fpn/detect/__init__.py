@@ -2,7 +2,7 @@
 
 from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, make_grid
 from nas_fpn.detect.coco import read_coco
-from nas_fpn.detect.dataset import Category, Dataset, Image, split_dataset, to_coco
+from nas_fpn.detect.dataset import Category, Dataset, Image, split_dataset, take, to_coco
 from nas_fpn.detect.decode import decode
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.evaluate import Detections, average_precision
@@ -43,6 +43,7 @@ __all__ = [
     "read_coco",
     "size_ranges",
     "split_dataset",
+    "take",
     "to_coco",
     "write_shapes",
 ]

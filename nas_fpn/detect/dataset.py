@@ -13,7 +13,7 @@ import numpy as np
 
 from nas_fpn.errors import DataError
 
-__all__ = ["Category", "Dataset", "Image", "split_dataset", "to_coco"]
+__all__ = ["Category", "Dataset", "Image", "split_dataset", "take", "to_coco"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def split_dataset(dataset: Dataset, fraction: float, *, seed: int) -> tuple[Data
         raise DataError(f"a split needs two images at least, but the data has {count}")
     order = random.Random(seed).sample(range(count), count)
     cut = min(max(round(count * fraction), 1), count - 1)
-    return _take(dataset, sorted(order[:cut])), _take(dataset, sorted(order[cut:]))
+    return take(dataset, sorted(order[:cut])), take(dataset, sorted(order[cut:]))
 
 
 def to_coco(dataset: Dataset) -> dict[str, Any]:
@@ -99,7 +99,8 @@ def to_coco(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _take(dataset: Dataset, chosen: Sequence[int]) -> Dataset:
+def take(dataset: Dataset, chosen: Sequence[int]) -> Dataset:
+    """Keep the images at these places, in their order."""
     return Dataset(
         tuple(dataset.images[i] for i in chosen),
         dataset.categories,

@@ -105,16 +105,14 @@ def build_backbone(settings: BackboneSettings, levels: Sequence[int], *, seed: i
         )
     if settings.weights not in ("none", "imagenet"):
         _load(whole, Path(settings.weights))
-    chosen = {level: stages[level] for level in wanted}
-    net = _cut(whole, settings, stages=tuple(chosen.values()), seed=seed)
-    reduced = {level: place for place, level in enumerate(wanted)}
+    net, stages = _cut(whole, settings, stages={level: stages[level] for level in wanted})
     config = whole.default_cfg
-    all_channels = whole.feature_info.channels()
+    channels = net.feature_info.channels()
     backbone = Backbone(
         net,
         settings,
-        stages=reduced,
-        channels={level: all_channels[stage] for level, stage in chosen.items()},
+        stages=stages,
+        channels={level: channels[stage] for level, stage in stages.items()},
         mean=settings.mean or config["mean"],
         std=_positive(settings.std or config["std"]),
     )
@@ -216,13 +214,15 @@ def _load(net: nn.Module, path: Path) -> None:
 
 
 def _cut(
-    whole: nn.Module, settings: BackboneSettings, *, stages: tuple[int, ...], seed: int
-) -> nn.Module:
-    """The model with these stages only, and the weights that they need."""
-    net: nn.Module = _create(settings, stages=stages, seed=seed)
+    whole: Any, settings: BackboneSettings, *, stages: Mapping[int, int]
+) -> tuple[Any, dict[int, int]]:
+    """The model without what lies behind these stages (by level), and where they are in it."""
+    if max(stages.values()) == len(whole.feature_info.channels()) - 1:
+        return whole.train(), dict(stages)
+    net = _create(settings, stages=tuple(stages.values()), seed=0)
     weights = whole.state_dict()
     net.load_state_dict({key: weights[key] for key in net.state_dict()}, strict=True)
-    return net.train()
+    return net.train(), {level: place for place, level in enumerate(stages)}
 
 
 def _probe(backbone: Backbone) -> None:

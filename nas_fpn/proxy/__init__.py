@@ -1,0 +1,33 @@
+"""The proxy: a frozen backbone, its features in a bank, and the short training on them."""
+
+from nas_fpn.proxy.backbone import Backbone, build_backbone
+from nas_fpn.proxy.bank import Bank, Split, open_bank
+from nas_fpn.proxy.building import Built, build_bank
+from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
+from nas_fpn.proxy.train import make_detector, pick_device, train
+from nas_fpn.proxy.views import VIEWS, Seen, View, see
+from nas_fpn.proxy.warmup import Images, load_images, train_end_to_end, warm_up
+
+__all__ = [
+    "VIEWS",
+    "Backbone",
+    "BackboneSettings",
+    "Bank",
+    "Built",
+    "DataSettings",
+    "Images",
+    "ProxySettings",
+    "Seen",
+    "Split",
+    "View",
+    "build_backbone",
+    "build_bank",
+    "load_images",
+    "make_detector",
+    "open_bank",
+    "pick_device",
+    "see",
+    "train",
+    "train_end_to_end",
+    "warm_up",
+]
