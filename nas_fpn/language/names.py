@@ -50,6 +50,7 @@ _ATTRIBUTES = frozenset(
         "get_parameter",
         "get_submodule",
         "half",
+        "in_channels",
         "inputs",
         "ipu",
         "levels",

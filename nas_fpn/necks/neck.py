@@ -45,6 +45,7 @@ class Neck(nn.Module):
                 f"but got in_channels={tuple(in_channels)}"
             )
         self.architecture = architecture
+        self.in_channels = tuple(in_channels)
         self.inputs = graph.inputs
         self.levels = tuple(level for level, _ in graph.outputs)
         self.strides = tuple(2**level for level in self.levels)
