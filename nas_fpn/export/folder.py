@@ -1,0 +1,77 @@
+"""The exported folder: source, program, weights, settings, drawing, how to load it.
+
+It follows the model folders of the Hugging Face hub (``config.json`` has the constructor's
+arguments, ``model.safetensors`` the weights) and of ``torch.hub`` (``hubconf.py``). Equal necks
+give equal bytes, file by file.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from nas_fpn.export.readme import readme
+from nas_fpn.export.source import neck_source
+from nas_fpn.language.canonical import identity
+from nas_fpn.language.draw import draw
+from nas_fpn.necks.neck import Neck
+
+__all__ = ["export_neck"]
+
+_HUBCONF = '''\
+"""``torch.hub.load(FOLDER, "neck", source="local")`` gives the neck of this folder."""
+
+import importlib.util
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import nn
+
+dependencies = ["torch", "safetensors"]
+
+_FOLDER = Path(__file__).parent
+
+
+def neck(*, pretrained: bool = True) -> nn.Module:
+    """Make the neck, with its weights unless ``pretrained`` is false."""
+    spec = importlib.util.spec_from_file_location("neck_{id}", _FOLDER / "neck.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.Neck()
+    if pretrained:
+        model.load_state_dict(load_file(_FOLDER / "model.safetensors"))
+    return model
+'''
+
+
+def export_neck(
+    neck: Neck,
+    folder: Path,
+    *,
+    image_size: int = 640,
+    scores: Mapping[str, float] | None = None,
+    provenance: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a neck with its weights to ``folder``, made if it is missing; give the folder back.
+
+    ``image_size`` (pixels) is that of the cost in the README, ``scores`` a table there.
+    ``provenance`` says in the README and in the source where the neck comes from, row by row.
+    Files of the same names are overwritten, others left alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    architecture, origin = neck.architecture, provenance or {}
+    settings = {"in_channels": list(neck.in_channels), "width": architecture.width}
+    files = {
+        "neck.py": neck_source(architecture, neck.in_channels, provenance=origin),
+        "neck.neck": str(architecture),
+        "neck.svg": draw(architecture),
+        "config.json": json.dumps(settings, indent=2) + "\n",
+        "hubconf.py": _HUBCONF.format(id=identity(architecture)),
+        "README.md": readme(neck, image_size=image_size, scores=scores or {}, provenance=origin),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    weights = {key: value.detach().cpu().contiguous() for key, value in neck.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder

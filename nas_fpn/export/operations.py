@@ -1,0 +1,105 @@
+"""The library's own source of the operations that a neck uses, and of what they use in turn.
+
+Read from the modules' text, so that comments and docstrings come along. A definition may use
+torch, the standard library, and other definitions of its module or of modules beside it.
+"""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+__all__ = ["Definitions", "definitions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """Sources in an order in which Python can read them, and the imports that they need."""
+
+    names: frozenset[str]
+    sources: tuple[str, ...]
+    imports: frozenset[tuple[str, str, str]]  # module, name ("" for the module), as
+
+
+@dataclass(slots=True)
+class _Found:
+    definitions: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)  # those that others use first
+    imports: set[tuple[str, str, str]] = field(default_factory=set)
+
+
+def definitions(targets: Iterable[Any]) -> Definitions:
+    """The sources of functions and classes, each once, with all that they need.
+
+    Raises ValueError where two modules define one name.
+    """
+    found = _Found()
+    for target in targets:
+        _collect(target.__module__, target.__name__, found)
+    names = [name for _, name in found.definitions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two modules of operations define {', '.join(twice)}; rename one")
+    order = sorted(
+        found.definitions.items(), key=lambda row: (found.modules.index(row[0][0]), row[1][0])
+    )
+    return Definitions(
+        frozenset(names), tuple(source for _, (_, source) in order), frozenset(found.imports)
+    )
+
+
+def _collect(module: str, name: str, found: _Found) -> None:
+    """Take one definition of a module, first what stands behind the names in it."""
+    if (module, name) in found.definitions:
+        return
+    text, statements = _module(module)
+    statement = statements[name]
+    decorators = getattr(statement, "decorator_list", [])
+    first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
+    source = "\n".join(text.splitlines()[first - 1 : statement.end_lineno])
+    found.definitions[module, name] = first, source
+    for used in sorted(_loaded(statement) & statements.keys()):
+        _follow(module, used, found)
+    if module not in found.modules:
+        found.modules.append(module)
+
+
+def _follow(module: str, name: str, found: _Found) -> None:
+    statement = _module(module)[1][name]
+    if isinstance(statement, ast.ImportFrom):
+        assert statement.module is not None
+        given = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
+        if statement.module.split(".")[0] != "nas_fpn":
+            found.imports.add((statement.module, given.name, given.asname or ""))
+        elif given.asname is None:
+            _collect(statement.module, name, found)
+        else:
+            raise ValueError(f"{module} imports {given.name} as {name}: use one name")
+    elif isinstance(statement, ast.Import):
+        given = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
+        found.imports.add((given.name, "", given.asname or ""))
+    else:
+        _collect(module, name, found)
+
+
+@cache
+def _module(name: str) -> tuple[str, dict[str, ast.stmt]]:
+    """The text of a module, and its top-level statements by the names that they bind."""
+    text = inspect.getsource(importlib.import_module(name))
+    bound: dict[str, ast.stmt] = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            bound[statement.name] = statement
+        elif isinstance(statement, ast.Import | ast.ImportFrom):
+            bound.update({alias.asname or alias.name: statement for alias in statement.names})
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            bound.update({t.id: statement for t in targets if isinstance(t, ast.Name)})
+    return text, bound
+
+
+def _loaded(statement: ast.stmt) -> set[str]:
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
