@@ -3,7 +3,7 @@
 The lines of both are matched in order, by the values that names mean: aliases, the names of
 intermediates, the order of commuting operands, idle words, ``repeat 1`` and those lines of the
 space that would reach no output do not matter. Of several genotypes the smallest is found,
-since every question tries its options from the first.
+since every question tries its options from the first; one that decodes to the very text first.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from nas_fpn.errors import SpaceError
 from nas_fpn.language.canonical import canonical
-from nas_fpn.language.fitting import fit_addends, fit_line, idle_line
+from nas_fpn.language.fitting import fit_addends, fit_head, fit_line, idle_line
 from nas_fpn.language.names import is_backbone, is_pyramid, level_of
 from nas_fpn.language.program import Architecture, Line, Repeat, line_text
 from nas_fpn.language.space import AskNumber, Space, SpaceLine, SpaceOrder, SpaceRepeat
@@ -44,6 +44,7 @@ class _State:
     outside: tuple[dict[str, Source], dict[str, Source], dict[str, bool]] | None
     once: bool  # inside a repeat of the space that runs once, where the neck has plain lines
     made: int  # values so far
+    literal: bool  # by the letter: names, order and idle words are as the space writes them
 
 
 _Item = SpaceLine | SpaceOrder | SpaceRepeat | _Close
@@ -67,25 +68,46 @@ def encode(space: Space, architecture: Architecture) -> Genotype:
         else:
             theirs.extend([known, *known.lines, _Close()])
     answers = _width(space, architecture)
-    start = _State(0, 0, None, answers, {}, {}, {}, {}, None, False, 0)
-    stack: list[Iterator[_State]] = [iter([start])]
     furthest = 0
+    for literal in (True, False):
+        heads = fit_head(space, architecture, answers) if literal else [answers]
+        starts = [_State(0, 0, None, a, {}, {}, {}, {}, None, False, 0, literal) for a in heads]
+        for state in _states(starts, ours, theirs, space, architecture):
+            furthest = max(furthest, state.line)
+            if state.at < len(ours) or state.line < len(theirs):
+                continue
+            if _outputs(state.ours) != _outputs(state.theirs):
+                continue
+            genotype = tuple([state.answers.get(c.name, 0) for c in choices(space)])
+            if _same(decode(space, genotype), architecture, literal=literal):
+                return genotype
+    raise SpaceError(_nowhere(space, theirs, furthest))
+
+
+def _states(
+    starts: list[_State],
+    ours: list[_Item],
+    theirs: list[_Known],
+    space: Space,
+    architecture: Architecture,
+) -> Iterator[_State]:
+    """Every partial match, the smallest answers first, until the steps run out."""
+    stack: list[Iterator[_State]] = [iter(starts)]
     for _ in range(MOST_STEPS):
         state = next(stack[-1], None)
-        if state is None:
-            stack.pop()
-            if not stack:
-                break
+        if state is not None:
+            yield state
+            stack.append(_next(state, ours, theirs, space, architecture))
             continue
-        furthest = max(furthest, state.line)
-        if state.at == len(ours) and state.line == len(theirs):
-            if _outputs(state.ours) == _outputs(state.theirs):
-                genotype = tuple(state.answers.get(c.name, 0) for c in choices(space))
-                if canonical(decode(space, genotype)) == canonical(architecture):
-                    return genotype
-            continue
-        stack.append(_next(state, ours, theirs, space, architecture))
-    raise SpaceError(_nowhere(space, theirs, furthest))
+        stack.pop()
+        if not stack:
+            return
+
+
+def _same(found: Architecture, wanted: Architecture, *, literal: bool) -> bool:
+    if literal:
+        return replace(found, doc="") == replace(wanted, doc="")
+    return canonical(found) == canonical(wanted)
 
 
 def _width(space: Space, architecture: Architecture) -> dict[str, int]:
@@ -133,7 +155,7 @@ def _next(
     architecture: Architecture,
 ) -> Iterator[_State]:
     known = theirs[state.line] if state.line < len(theirs) else None
-    if isinstance(known, Line):
+    if isinstance(known, Line) and not state.literal:
         sources = _sources(known, state)
         if is_alias(known, tuple(level for _, level in sources)):
             theirs_now = {**state.theirs, known.target: sources[0][0]}
@@ -253,8 +275,14 @@ def _line(
     """All ways to match a line of the space: with the next known line, or as an alias."""
     at = state.at if left else state.at + 1
     left = left or None
+    alias = None
     if isinstance(known, Line):
         sources = _sources(known, state)
+        if state.literal and known.target != line.target:
+            return
+        if state.literal and is_alias(known, tuple(level for _, level in sources)):
+            alias = known
+    if isinstance(known, Line) and alias is None:
         wanted = Counter(state.theirs[name] for name in known.addends)
         for answers, used in fit_line(
             line, known, sources, state, space=space, architecture=architecture
@@ -277,13 +305,19 @@ def _line(
                 free=free,
                 made=state.made + 1,
             )
-    for answers, feature in idle_line(line, state, space):
+    if state.literal and alias is None:
+        return
+    for answers, feature in idle_line(line, state, space, known=alias):
         value = state.ours.get(feature, ("c", level_of(feature) or 0))
         free = {**state.free, **({feature: False} if feature in state.free else {})}
         free[line.target] = True
         ours = {**state.ours, line.target: value}
-        yield replace(state, at=at, left=left, answers=answers, ours=ours, free=free)
-    if not is_pyramid(line.target):
+        now = replace(state, at=at, left=left, answers=answers, ours=ours, free=free)
+        if alias is not None:
+            theirs = {**state.theirs, alias.target: value}
+            now = replace(now, line=state.line + 1, theirs=theirs)
+        yield now
+    if not is_pyramid(line.target) and not state.literal:
         yield _dead(state, line, at, left)
 
 

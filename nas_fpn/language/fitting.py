@@ -10,7 +10,7 @@ from nas_fpn.language.space import AskNumber, AskWord, Shared, Slot, Space, Spac
 from nas_fpn.language.values import Source
 from nas_fpn.language.words import WORDS
 
-__all__ = ["Known", "fit_addends", "fit_line", "idle_line"]
+__all__ = ["Known", "fit_addends", "fit_head", "fit_line", "idle_line"]
 
 _ID = Word("id")
 Answers = dict[str, int]
@@ -27,6 +27,8 @@ class Known(Protocol):
     def levels(self) -> Mapping[Source, int]: ...  # noqa: D102
     @property
     def free(self) -> Mapping[str, bool]: ...  # noqa: D102
+    @property
+    def literal(self) -> bool: ...  # noqa: D102
 
 
 def fit_line(
@@ -54,14 +56,22 @@ def fit_addends(line: SpaceLine, level: int, state: Known, free: Mapping[str, bo
     return names
 
 
-def idle_line(line: SpaceLine, state: Known, space: Space) -> Iterator[tuple[Answers, str]]:
-    """Answers under which the line is an alias, and the name that it aliases."""
+def idle_line(
+    line: SpaceLine, state: Known, space: Space, *, known: Line | None
+) -> Iterator[tuple[Answers, str]]:
+    """Answers under which the line is an alias, and the name that it aliases.
+
+    Where the match is literal, ``known`` is the alias that it must become.
+    """
     if line.merge is not None or line.addends:
         return
     (operand,) = line.operands
     shared = dict(space.shared)
     pool = list(state.free) if operand.feature is None else [operand.feature]
+    wanted = list(known.blocks or ()) if state.literal and known else []
     for index, name in enumerate(pool):
+        if state.literal and known and known.operands[0].feature != name:
+            continue
         level = _level_of(name, state)
         answers = dict(state.answers)
         if operand.pick is not None:
@@ -81,7 +91,7 @@ def idle_line(line: SpaceLine, state: Known, space: Space) -> Iterator[tuple[Ans
         ):
             continue
         slots = [slot for slot in line.blocks or () if _kind(slot, shared) not in ("up", "down")]
-        for after in _sequence(slots, [], answers, shared):
+        for after in _sequence(slots, wanted, answers, shared, literal=state.literal):
             yield after, name
 
 
@@ -105,6 +115,7 @@ class _Fit:
         self.shared = dict(space.shared)
         self.architecture = architecture
         self.single = line.merge is None
+        self.literal = state.literal
 
     def level(self, answers: Answers) -> Iterator[Answers]:
         wanted, level = self.line.level, self.known.level
@@ -132,11 +143,15 @@ class _Fit:
             if self.single and not self.known.addends:
                 yield after, used  # its blocks were those of the operand
                 continue
-            ours = blocks if blocks is not None else (() if self.single else self.space.then)
             theirs = self.known.blocks
+            if self.literal and (blocks is None or theirs is None):
+                if blocks is theirs:
+                    yield after, used
+                continue
+            ours = blocks if blocks is not None else (() if self.single else self.space.then)
             if theirs is None:
                 theirs = () if self.single else self.architecture.then
-            for final in _sequence(list(ours), _plain(theirs), after, self.shared):
+            for final in self.sequence(list(ours), theirs, after):
                 yield final, used
 
     def each(
@@ -167,6 +182,8 @@ class _Fit:
                 value, level = self.sources[at]
                 if self.value(name) != value:
                     continue
+                if self.literal and self.known.operands[at].feature != name:
+                    continue
                 others = tuple(other for other in todo if other != at)
                 for after in self.blocks(operand, at, level, now):
                     yield from self.each(k + 1, others, rest, after, used | {name}, commutes)
@@ -183,36 +200,57 @@ class _Fit:
         kinds = {_kind(slot, self.shared) for slot in ours}
         idle = {"up", "down"} if source == level else {"down"} if source > level else {"up"}
         ours = [slot for slot in ours if _kind(slot, self.shared) not in idle]
-        if source > level and "up" not in kinds:
-            ours.append(operand.up or self.space.up)
-        if source < level and "down" not in kinds:
-            ours.append(operand.down or self.space.down)
-        words = _plain(moved(theirs, source, level, self.architecture))
-        yield from _sequence(ours, words, answers, self.shared)
+        for each, setting, acts in (
+            (operand.up, self.space.up, source > level and "up" not in kinds),
+            (operand.down, self.space.down, source < level and "down" not in kinds),
+        ):
+            if acts and (each is not None or not self.literal):
+                ours.append(each or setting)
+        if not self.literal:
+            theirs = moved(theirs, source, level, self.architecture)
+        yield from self.sequence(ours, theirs, answers)
+
+    def sequence(
+        self, ours: Sequence[Slot], theirs: Sequence[Word], answers: Answers
+    ) -> Iterator[Answers]:
+        words = list(theirs) if self.literal else [word for word in theirs if word != _ID]
+        return _sequence(ours, words, answers, self.shared, literal=self.literal)
 
     def value(self, name: str) -> Source:
         return ("c", int(name[1:])) if is_backbone(name) else self.state.ours[name]
 
 
-def _plain(words: Sequence[Word]) -> list[Word]:
-    return [word for word in words if word != _ID]
+def fit_head(space: Space, architecture: Architecture, answers: Answers) -> Iterator[Answers]:
+    """Answers under which the settings of the space are those of the architecture."""
+    ours = [*space.then, space.up, space.down]
+    theirs = [*architecture.then, architecture.up, architecture.down]
+    if len(ours) == len(theirs):
+        yield from _sequence(ours, theirs, answers, dict(space.shared), literal=True)
 
 
 def _sequence(
-    slots: Sequence[Slot], words: Sequence[Word], answers: Answers, shared: Mapping[str, object]
+    slots: Sequence[Slot],
+    words: Sequence[Word],
+    answers: Answers,
+    shared: Mapping[str, object],
+    *,
+    literal: bool,
 ) -> Iterator[Answers]:
-    """Answers under which the slots become the words; an ``id`` stands for nothing."""
+    """Answers under which the slots become the words; not literally, an ``id`` is nothing."""
+    if literal and len(slots) != len(words):
+        return
     if not slots:
         if not words:
             yield answers
         return
     slot, *rest = slots
-    wanted = [_ID, *words[:1]]
+    wanted = list(words[:1]) if literal else [_ID, *words[:1]]
     if isinstance(slot, AskWord):
         wanted.sort(key=lambda w: slot.options.index(w) if w in slot.options else 0)
     for word in wanted:
         for after in _take(slot, word, answers, shared):
-            yield from _sequence(rest, words if word == _ID else words[1:], after, shared)
+            left = words if word == _ID and not literal else words[1:]
+            yield from _sequence(rest, left, after, shared, literal=literal)
 
 
 def _take(
