@@ -6,7 +6,8 @@ Exit codes: 2 for wrong input (the message is on stderr), 1 for a run that faile
 import json
 import random
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -175,6 +176,90 @@ def init(
     typer.echo(f"{path} is written; now: nas-fpn search {run}")
 
 
+@app.command()
+def search(
+    run: RunFolder,
+    trials: Annotated[
+        str | None, typer.Option(help="A new budget: 80 in all, or +100 for as many more.")
+    ] = None,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Go on with a record that differs from now.")
+    ] = False,
+) -> None:
+    """Search, or go on searching; then export the best neck to RUN/best.
+
+    Ctrl-C leaves a run that the same command resumes.
+
+    Example: nas-fpn search runs/quickstart
+    """
+    from nas_fpn.run import Watch, read_run, search_run
+
+    asked = read_run(run)
+    watch = Watch(asked.settings.objectives[0])
+    try:
+        _display(search_run(asked, trials=trials, accept_drift=accept_drift), watch)
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; nas-fpn search {run} goes on from here", err=True)
+        raise typer.Exit(130) from None
+    except FloatingPointError as fault:
+        typer.echo(f"{run}: {fault}", err=True)
+        raise typer.Exit(1) from None
+    if not watch.any_complete:
+        typer.echo(f"{run}: no trial is complete; nas-fpn table {run} has the reasons", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def table(
+    run: RunFolder,
+    csv: Annotated[Path | None, typer.Option(help="Write the whole table to this file.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Likewise, as parquet.")] = None,
+    json_: Json = False,
+) -> None:
+    """Print every trial of a run, and the verdict so far.
+
+    Example: nas-fpn table runs/quickstart --csv trials.csv
+    """
+    from nas_fpn.record import read_history
+    from nas_fpn.report import answer_json, answer_text, frame
+
+    path = run / "history.jsonl"
+    if not path.is_file():
+        raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {run}")
+    history = read_history(path)
+    whole = frame(history)
+    if csv is not None:
+        whole.to_csv(csv, index=False)
+    if parquet is not None:
+        whole.to_parquet(parquet, index=False)
+    typer.echo(json.dumps(answer_json(history), indent=2) if json_ else answer_text(history))
+
+
+@app.command()
+def export(
+    neck: NeckName,
+    to: Annotated[Path, typer.Option(help="A new folder.")],
+    channels: Annotated[
+        str | None,
+        typer.Option(help="Of a neck without a run: the backbone's, finest first: 512,1024,2048"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of a neck without a run: its first weights.")] = 0,
+) -> None:
+    """Write a neck as a folder that needs only torch; one of a run with its trained weights.
+
+    Example: nas-fpn export runs/quickstart:5 --to my_neck
+    """
+    from nas_fpn.run import export_from_run, export_untrained
+
+    run = _run_of(neck)
+    if run is None:
+        export_untrained(_neck(neck), to, channels=channels, seed=seed)
+    else:
+        for _ in export_from_run(*run, to):
+            pass
+    typer.echo(f"{to} is written")
+
+
 @data_app.command("shapes")
 def data_shapes(
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
@@ -240,9 +325,39 @@ def data_check(
 
 
 def _neck(name: str) -> Any:
+    """The architecture that a name, a file, RUN or RUN:TRIAL means."""
     from nas_fpn import language
 
-    return language.read_neck(language.find_neck(name))
+    run = _run_of(name)
+    if run is None:
+        return language.read_neck(language.find_neck(name))
+    from nas_fpn.run import read_run, trial_entry
+
+    return language.parse(trial_entry(read_run(run[0]), run[1]).text)
+
+
+def _run_of(name: str) -> tuple[Path, int | None] | None:
+    """A run's folder and the number of a trial (None: the best), if the name means one."""
+    folder, colon, number = name.rpartition(":")
+    if colon and number.isdecimal() and Path(folder).is_dir():
+        return Path(folder), int(number)
+    return (Path(name), None) if (Path(name) / "run.toml").is_file() else None
+
+
+def _display(events: Iterable[Any], watch: Any) -> None:
+    """Lines on any output; on a terminal a bar below them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(watch.stage, total=None)
+        for event in events:
+            line = watch.see(event, now=time.monotonic())
+            if line is not None:
+                console.print(line, markup=False)
+            bar.update(task, description=watch.stage, completed=watch.done, total=watch.total)
 
 
 def _print_json(value: object) -> None:

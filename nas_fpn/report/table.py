@@ -1,4 +1,4 @@
-"""The record of a run as a table, one row a trial, and what it says so far.
+"""The record of a run as a table, one row a trial.
 
 Everything here is read off the record; nothing is measured again.
 """
@@ -9,7 +9,7 @@ import pandas as pd
 
 from nas_fpn.record import Entry, History
 
-__all__ = ["frame", "verdict"]
+__all__ = ["frame"]
 
 # The columns that every table has, in this order; further scores (per class) follow.
 SCORES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -43,40 +43,6 @@ def frame(history: History) -> pd.DataFrame:
     return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(numbers, "Float64"))
 
 
-def verdict(history: History, objective: str) -> str:
-    """The best neck found against the best baseline by one score, and what that is worth so far.
-
-    Only trials that are ``complete`` compare; one that repeats a baseline is that baseline.
-    """
-    complete = [
-        (entry.outcome.scores[objective], entry)
-        for entry in history.entries
-        if entry.outcome is not None
-        and entry.outcome.state == "complete"
-        and objective in entry.outcome.scores
-    ]
-    baselines = [pair for pair in complete if pair[1].source.startswith("baseline:")]
-    found = [pair for pair in complete if not pair[1].source.startswith("baseline:")]
-    if not found:
-        return "Verdict so far: none; no trial beyond the baselines is complete."
-    score, best = max(found, key=lambda pair: (pair[0], -pair[1].number))
-    said = (
-        f"Verdict so far: the best of {_count(len(found), 'neck')} found is {best.neck} "
-        f"(trial {best.number}) with {objective} {score:.4f}"
-    )
-    if not baselines:
-        return f"{said}; there is no baseline to set it against."
-    control_score, control = max(baselines, key=lambda pair: (pair[0], -pair[1].number))
-    return (
-        f"{said};\nthe best of {_count(len(baselines), 'baseline')} is "
-        f"{control.source.removeprefix('baseline:')} with {control_score:.4f}: "
-        f"a difference of {score - control_score:+.4f}.\n"
-        "Every neck was trained once, with one seed: the noise is unknown, and the best of many "
-        "is chosen\non the val set that it is scored on. This ranks candidates; it does not show "
-        "yet that one is better."
-    )
-
-
 def _row(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trial": entry.number,
@@ -97,7 +63,3 @@ def _row(entry: Entry) -> dict[str, Any]:
         "reason": outcome.reason,
     }
     return {**row, **outcome.scores, **told}
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,6 +1,26 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
+from nas_fpn.run.best import best_entry, export_from_run, export_untrained, trial_entry
+from nas_fpn.run.prepare import Step
+from nas_fpn.run.search import Begun, Event, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
 from nas_fpn.run.start import data_files, run_toml, start_run
+from nas_fpn.run.watch import Watch
 
-__all__ = ["Run", "RunSettings", "data_files", "read_run", "run_toml", "start_run"]
+__all__ = [
+    "Begun",
+    "Event",
+    "Run",
+    "RunSettings",
+    "Step",
+    "Watch",
+    "best_entry",
+    "data_files",
+    "export_from_run",
+    "export_untrained",
+    "read_run",
+    "run_toml",
+    "search_run",
+    "start_run",
+    "trial_entry",
+]

@@ -21,7 +21,10 @@ __all__ = ["Run", "RunSettings", "read_run"]
 
 Setting = bool | int | float | str | list[str]
 
-OBJECTIVES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+OBJECTIVES = (
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("-params_m", "-gmacs"),  # the neck's own, smaller is better
+)
 
 
 class BudgetSettings(BaseModel):
@@ -63,8 +66,8 @@ class RunSettings(BaseModel):
     space: str = Field("quick", description="a shipped name, or a path")
     controller: str = Field("optuna_sampler", description="a shipped name, or a path")
     seed: int = Field(0, ge=0, description="of the controller and of every trial")
-    objective: str = Field(
-        "ap", description=f"what the controller is told: {', '.join(OBJECTIVES)}"
+    objective: str | tuple[str, ...] = Field(
+        "ap", description=f"what the controller is told, or a list: {', '.join(OBJECTIVES)}"
     )
     baselines: tuple[str, ...] = Field(
         ("none", "fpn", "panet", "bifpn"), description="hand-designed necks, the first trials"
@@ -81,12 +84,18 @@ class RunSettings(BaseModel):
 
     @field_validator("objective")
     @classmethod
-    def _is_measured(cls, objective: str) -> str:
-        if objective not in OBJECTIVES:
-            raise ValueError(
-                f"should be one of {', '.join(OBJECTIVES)}{_near(objective, OBJECTIVES)}"
-            )
+    def _is_measured(cls, objective: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        names = (objective,) if isinstance(objective, str) else objective
+        unknown = [name for name in names if name not in OBJECTIVES]
+        if unknown or not names:
+            near = _near(unknown[0], OBJECTIVES) if unknown else ""
+            raise ValueError(f"should be among {', '.join(OBJECTIVES)}{near}")
         return objective
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The objectives; the best neck is the best by the first."""
+        return (self.objective,) if isinstance(self.objective, str) else self.objective
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,113 @@
+"""What a run says so far, in words: its table for a terminal, its verdict, its notes.
+
+The verdict claims no more than was measured: one training a neck says nothing about noise.
+"""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from nas_fpn.record import History
+from nas_fpn.report.table import frame
+
+__all__ = ["answer_json", "answer_text", "verdict"]
+
+SHOWN = 20  # trials on a terminal, beyond the baselines
+HEADS = {"ap_small": "ap_s", "ap_medium": "ap_m", "ap_large": "ap_l"}
+
+
+def answer_text(history: History) -> str:
+    """The table, best first, then the verdict so far and what was decided about the data."""
+    objective, notes = _asked(history)
+    whole = frame(history)
+    ranked = whole.sort_values(objective, ascending=False, na_position="last", kind="stable")
+    is_baseline = ranked["source"].str.startswith("baseline:")
+    kept = pd.concat([ranked[is_baseline], ranked[~is_baseline].head(SHOWN)]).index
+    shown = ranked[ranked.index.isin(kept)]
+    rows = [_columns(shown).to_string(index=False, na_rep="–")] if len(shown) else []
+    if len(shown) < len(whole):
+        rows.append(f"… and {len(whole) - len(shown)} more trials: --csv FILE has them all")
+    failed = whole[whole["state"] == "failed"]
+    rows += [f"trial {row.trial} failed: {row.reason}" for row in failed.itertuples()]
+    rows += ["", verdict(history, objective), *notes]
+    return "\n".join(rows)
+
+
+def answer_json(history: History) -> dict[str, Any]:
+    """The same for a program: every trial, the verdict so far, the notes."""
+    objective, notes = _asked(history)
+    trials: list[Any] = json.loads(frame(history).to_json(orient="records"))
+    return {"trials": trials, "verdict": verdict(history, objective), "notes": notes}
+
+
+def verdict(history: History, objective: str) -> str:
+    """The best neck found against the best baseline by one score, and what that is worth so far.
+
+    Only trials that are ``complete`` compare; one that repeats a baseline is that baseline.
+    """
+    complete = [
+        (entry.outcome.scores[objective], entry)
+        for entry in history.entries
+        if entry.outcome is not None
+        and entry.outcome.state == "complete"
+        and objective in entry.outcome.scores
+    ]
+    baselines = [pair for pair in complete if pair[1].source.startswith("baseline:")]
+    found = [pair for pair in complete if not pair[1].source.startswith("baseline:")]
+    if not found:
+        return "Verdict so far: none; no trial beyond the baselines is complete."
+    score, best = max(found, key=lambda pair: (pair[0], -pair[1].number))
+    said = (
+        f"Verdict so far: the best of {_count(len(found), 'neck')} found is {best.neck} "
+        f"(trial {best.number}) with {objective} {score:.4f}"
+    )
+    if not baselines:
+        return f"{said}; there is no baseline to set it against."
+    control_score, control = max(baselines, key=lambda pair: (pair[0], -pair[1].number))
+    return (
+        f"{said};\nthe best of {_count(len(baselines), 'baseline')} is "
+        f"{control.source.removeprefix('baseline:')} with {control_score:.4f}: "
+        f"a difference of {score - control_score:+.4f}.\n"
+        "Every neck was trained once, with one seed: the noise is unknown, and the best of many "
+        "is chosen\non the val set that it is scored on. This ranks candidates; it does not show "
+        "yet that one is better."
+    )
+
+
+def _asked(history: History) -> tuple[str, list[str]]:
+    """The first objective of the run and the notes of its record."""
+    settings = history.events[0].get("settings", {}) if history.events else {}
+    objective = settings.get("objective", "ap")
+    first = objective if isinstance(objective, str) else objective[0]
+    return first, list(settings.get("notes", []))
+
+
+def _columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a terminal, rounded."""
+    name = (
+        table["source"]
+        .str.removeprefix("baseline:")
+        .where(table["source"].str.startswith("baseline:"), table["neck"])
+    )
+    scores = {
+        HEADS.get(key, key): table[key].map("{:.4f}".format, na_action="ignore")
+        for key in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+    }
+    return pd.DataFrame(
+        {
+            "trial": table["trial"],
+            "neck": name,
+            "id": table["neck"],
+            "state": table["state"],
+            "steps": table["steps"],
+            **scores,
+            "params": table["params"],
+            "mmacs": (table["macs"] / 1e6).map("{:.1f}".format, na_action="ignore"),
+            "seconds": table["seconds"].map("{:.0f}".format, na_action="ignore"),
+        }
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

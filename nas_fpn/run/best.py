@@ -1,0 +1,166 @@
+"""The best neck of a run, trained once more and exported.
+
+A trial's weights are not kept: the record says what was trained and from which seed, and on a
+CPU the same training gives the same weights. What is exported says when its score differs.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nas_fpn.errors import RunError
+from nas_fpn.export import export_neck
+from nas_fpn.language import Architecture, lower, parse
+from nas_fpn.necks import Neck
+from nas_fpn.record import Entry, Report, read_history
+from nas_fpn.run.prepare import Step
+from nas_fpn.run.settings import Run, read_run
+from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
+
+__all__ = [
+    "best_entry",
+    "export_best",
+    "export_from_run",
+    "export_untrained",
+    "trial_entry",
+]
+
+STAGE = "training the best neck once more, for its weights"
+MARK = "trial.json"  # which trial of which record a folder holds
+STATISTICS = "features.safetensors"  # what the features were standardised with
+
+
+def best_entry(entries: Sequence[Entry], objective: str) -> Entry | None:
+    """The complete trial with the best score, the first of equals; a baseline may be it."""
+    scored = [
+        (entry.outcome.scores[objective], -entry.number, entry)
+        for entry in entries
+        if entry.outcome is not None
+        and entry.outcome.state == "complete"
+        and objective in entry.outcome.scores
+    ]
+    return max(scored, key=lambda one: one[:2])[2] if scored else None
+
+
+def trial_entry(run: Run, number: int | None) -> Entry:
+    """One trial of a run's record by number, or the best one for None.
+
+    Raises:
+        RunError: where there is no record, no such trial, or no complete one.
+    """
+    path = run.folder / "history.jsonl"
+    entries = read_history(path).entries
+    if not entries:
+        raise RunError(f"{path}: no trial is on record\nrun it with: nas-fpn search {run.folder}")
+    if number is None:
+        best = best_entry(entries, run.settings.objectives[0])
+        if best is None:
+            raise RunError(f"{path}: no trial is complete yet\nname one: {run.folder}:TRIAL")
+        return best
+    if not 0 <= number < len(entries):
+        raise RunError(f"{path}: no trial {number}; there are 0..{len(entries) - 1}")
+    return entries[number]
+
+
+def export_best(
+    run: Run, entries: Sequence[Entry], trainer: Trainer, *, notes: Sequence[str]
+) -> Iterator[Step]:
+    """Export the best neck to ``best/``, unless it is there already; yield how far it is."""
+    best = best_entry(entries, run.settings.objectives[0])
+    if best is None:
+        return
+    folder = run.folder / "best"
+    mark = folder / MARK
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _mark(best):
+        return
+    yield from _export_trial(best, trainer, folder, notes=notes)
+
+
+def export_from_run(folder: Path, number: int | None, to: Path) -> Iterator[Step]:
+    """Export one trial of a run (None: the best) with trained weights; yield how far it is.
+
+    Raises:
+        RunError: where the record, the trial or the bank is missing.
+    """
+    run = read_run(folder)
+    entry = trial_entry(run, number)
+    header = read_history(run.folder / "history.jsonl").events[0]
+    bank = run.folder / "bank" / f"bank-{str(header.get('bank', ''))[:16]}.safetensors"
+    trainer = Trainer(bank, run.settings.proxy, run.settings.seed)
+    yield from _export_trial(entry, trainer, to, notes=header.get("settings", {}).get("notes", ()))
+
+
+def export_untrained(
+    architecture: Architecture, to: Path, *, channels: str | None, seed: int
+) -> None:
+    """Export a neck with its first weights, for a backbone whose ``channels`` are "512,1024,2048".
+
+    Raises:
+        RunError: where ``channels`` does not have one number per level that the neck reads.
+    """
+    inputs = lower(architecture).inputs
+    given = [] if channels is None else channels.split(",")
+    if len(given) != len(inputs) or not all(one.strip().isdecimal() for one in given):
+        raise RunError(
+            f"--channels must have one number per level {', '.join(f'c{k}' for k in inputs)}, "
+            f"finest first, but got {channels!r}\nfor a ResNet-50's c3, c4, c5: 512,1024,2048"
+        )
+    neck = Neck(architecture, [int(one) for one in given], seed=seed)
+    export_neck(neck, to, provenance={"weights": f"first ones, seed {seed}; not trained"})
+
+
+def _export_trial(
+    entry: Entry, trainer: Trainer, folder: Path, *, notes: Sequence[str]
+) -> Iterator[Step]:
+    """Train the neck of a trial as the search did and export it with its weights."""
+    neck = build_neck(parse(entry.text), cached_bank(trainer.bank), seed=trainer.seed)
+    total = trainer.settings.steps
+    yield Step(STAGE, 0, total)
+    last = Report(0, {})
+    for last in trainer.reports(neck):
+        if last.steps < total:
+            yield Step(STAGE, last.steps, total)
+    export_neck(
+        neck,
+        folder,
+        image_size=trainer.settings.image_size,
+        scores=last.scores,
+        provenance=_provenance(entry, last, notes),
+    )
+    save_file(_statistics(trainer), folder / STATISTICS)
+    (folder / MARK).write_text(json.dumps(_mark(entry), indent=2) + "\n", encoding="utf-8")
+    yield Step(STAGE, total, total)
+
+
+def _statistics(trainer: Trainer) -> dict[str, Tensor]:
+    """``mean.c4`` and ``std.c4`` [C]: the neck takes (c4 - mean) / std of the backbone's c4."""
+    bank = cached_bank(trainer.bank)
+    named = {"mean": bank.mean, "std": bank.std}
+    return {f"{k}.c{level}": t.contiguous() for k, v in named.items() for level, t in v.items()}
+
+
+def _mark(entry: Entry) -> dict[str, object]:
+    assert entry.outcome is not None
+    return {
+        "trial": entry.number,
+        "source": entry.source,
+        "neck": entry.neck,
+        "scores": dict(entry.outcome.scores),
+    }
+
+
+def _provenance(entry: Entry, report: Report, notes: Sequence[str]) -> Mapping[str, str]:
+    """Where the weights come from, row by row, as the exported folder says it."""
+    told = {} if entry.outcome is None else dict(entry.outcome.scores)
+    rows = {
+        "trial": f"{entry.number} ({entry.source})",
+        "scores": "on val, after a training as in the search",
+        "steps": str(report.steps),
+        "input": f"features of the run's backbone, as (c - mean) / std with {STATISTICS}",
+    }
+    if told and told != dict(report.scores):
+        rows["repeated"] = "this training gave other scores than the record has"
+    return rows | {f"note {i}": note for i, note in enumerate(notes, 1)}

@@ -1,0 +1,127 @@
+"""From images to the bank: the data read, the backbone loaded or warmed up, its features stored.
+
+What has been made stays in the run's folder and is found again: ``data/`` (the embedded scenes)
+and ``bank/`` (the warmed-up backbone and the features).
+"""
+
+import hashlib
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from nas_fpn.detect.dataset import Dataset, to_coco
+from nas_fpn.language import Architecture, lower
+from nas_fpn.necks import Neck
+from nas_fpn.proxy.backbone import Backbone, build_backbone
+from nas_fpn.proxy.building import build_bank
+from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.train import pick_device
+from nas_fpn.proxy.warmup import load_images, warm_up
+from nas_fpn.run.data import read_data
+from nas_fpn.run.settings import Run
+
+__all__ = ["Prepared", "Step", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a stage of the preparation is: ``done`` of ``total``."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The finished bank, and what was decided about the data that every answer must say."""
+
+    bank: Path
+    notes: tuple[str, ...]
+
+
+def prepare(
+    run: Run, levels: Sequence[int], *, warmup_neck: Architecture
+) -> Generator[Step, None, Prepared]:
+    """Make the bank of a run for the backbone's ``levels``; yield how far it is.
+
+    ``warmup_neck`` is trained with a backbone that has no weights, and then thrown away.
+
+    Raises:
+        DataError, RunError: for what is wrong with data, backbone or weights.
+        FloatingPointError: when the warm-up diverged.
+    """
+    settings = run.settings.proxy
+    needs_warmup = run.backbone.weights == "none" and run.backbone.warmup_steps > 0
+    yield Step("reading the data", 0, 1)
+    data = read_data(
+        run.data, run.folder / "data", image_size=settings.image_size, needs_warmup=needs_warmup
+    )
+    yield Step("reading the data", 1, 1)
+    folder = run.folder / "bank"
+    backbone = build_backbone(run.backbone, levels, seed=run.settings.seed)
+    if data.warmup is not None:
+        yield from _warmed(run, backbone, data.warmup, warmup_neck, folder)
+    backbone.freeze().to(pick_device(settings.device))
+    steps = build_bank(
+        folder,
+        backbone=backbone,
+        train=data.train,
+        val=data.val,
+        test=data.test,
+        settings=settings,
+    )
+    path = folder
+    for built in steps:
+        path = built.path
+        yield Step("storing features", built.done, built.total)
+    return Prepared(path, data.notes)
+
+
+def _warmed(
+    run: Run, backbone: Backbone, data: Dataset, neck: Architecture, folder: Path
+) -> Generator[Step, None, None]:
+    """Give ``backbone`` the weights of the warm-up: those on disk, or new ones."""
+    settings = run.settings.proxy
+    total = run.backbone.warmup_steps
+    path = folder / f"backbone-{_warmup_key(run, backbone.levels, neck, data)}.safetensors"
+    if not path.is_file():
+        channels = [backbone.channels[level] for level in lower(neck).inputs]
+        module = Neck(neck, channels, seed=run.settings.seed)
+        images = load_images(data, settings.image_size)
+        yield Step("warming up the backbone", 0, total)
+        for report in warm_up(
+            backbone, module, images, settings, run.backbone, seed=run.settings.seed
+        ):
+            yield Step("warming up the backbone", report.steps, total)
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")  # a killed writer leaves no half a file
+        save_file({k: v.cpu().contiguous() for k, v in backbone.net.state_dict().items()}, partial)
+        partial.replace(path)
+    backbone.net.load_state_dict(load_file(path))
+
+
+def _warmup_key(run: Run, levels: Sequence[int], neck: Architecture, data: Dataset) -> str:
+    """A hash of all that decides the weights after the warm-up."""
+    sizes = [image.path.stat().st_size for image in data.images]
+    parts: list[Any] = [
+        run.settings.seed,
+        run.backbone.model_dump(mode="json"),
+        {key: getattr(run.settings.proxy, key) for key in _warmup_fields()},
+        list(levels),
+        str(neck),
+        to_coco(data),
+        sizes,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _warmup_fields() -> list[str]:
+    """Of the proxy's settings, those that the warm-up reads: all but a trial's own."""
+    of_a_trial = {"steps", "batch_size", "learning_rate", "weight_decay", "optimiser", "warmup"}
+    stored = {"evaluations", "views", "dtype"}
+    return sorted(set(ProxySettings.model_fields) - of_a_trial - stored)

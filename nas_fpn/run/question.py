@@ -1,0 +1,147 @@
+"""A space as the search sees it: the levels it reads, what a controller may know, its controls."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_fpn.errors import RunError, SpaceError
+from nas_fpn.language import (
+    Architecture,
+    Graph,
+    Repeat,
+    Space,
+    choices,
+    cost,
+    decode,
+    find_neck,
+    identity,
+    lower,
+    read_neck,
+)
+from nas_fpn.language.fit import fit
+from nas_fpn.language.names import is_backbone, level_of
+from nas_fpn.language.words import WORDS
+from nas_fpn.record import Genotype
+from nas_fpn.search.controller import Problem
+
+__all__ = ["Fitted", "Frame", "fitted_baselines", "frame_of", "make_problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all necks of a space share.
+
+    ``reads`` are the levels that some neck of it reads from the backbone, ``levels`` those that
+    every one gives, finest first; ``width`` is the largest of its widths.
+    """
+
+    reads: tuple[int, ...]
+    levels: tuple[int, ...]
+    width: int
+
+
+def frame_of(space: Space) -> Frame:
+    """The frame of a space.
+
+    The first options and the last ones together read every ``c`` that any neck reads: ``*``
+    draws no ``c``, and an optional operand is absent in the one and present in the other.
+    """
+    counts = [choice.count for choice in choices(space)]
+    ends = [decode(space, [0] * len(counts)), decode(space, [count - 1 for count in counts])]
+    widths = (space.width,) if isinstance(space.width, int) else space.width.options
+    return Frame(
+        reads=tuple(sorted({level for end in ends for level in _reads(end)})),
+        levels=tuple(level for level, _ in lower(ends[0]).outputs),
+        width=max(widths),
+    )
+
+
+def make_problem(
+    space: Space,
+    in_channels: Mapping[int, int],
+    *,
+    image_size: int,
+    objectives: tuple[str, ...],
+) -> Problem:
+    """All that a controller may know of a space, as choices and numbers.
+
+    ``in_channels`` by level and ``image_size`` (pixels) are for the cost among the features.
+    """
+
+    def describe(genotype: Genotype) -> dict[str, float]:
+        architecture = decode(space, genotype)
+        price = cost(architecture, in_channels, image_size=image_size)
+        counts = _words(lower(architecture))
+        return {
+            "params": float(price.params),
+            "macs": float(price.macs),
+            "activation_bytes": float(price.activation_bytes),
+            **{f"count_{word}": float(counts[word]) for word in WORDS},
+        }
+
+    return Problem(
+        choices=choices(space),
+        identity=lambda genotype: identity(decode(space, genotype)),
+        describe=describe,
+        objectives=objectives,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A hand-designed neck at a run's own width and levels; ``note`` says what that took."""
+
+    name: str
+    neck: Architecture
+    note: str
+
+
+def fitted_baselines(names: tuple[str, ...], frame: Frame, *, folder: Path) -> tuple[Fitted, ...]:
+    """The hand-designed necks of a run.
+
+    A name is of a shipped neck, or a path to a ``.neck`` file, relative to ``folder``.
+
+    Raises:
+        RunError: where a neck is not found, is wrong, or cannot give the levels of the space.
+    """
+    found = []
+    for name in names:
+        try:
+            path = find_neck(folder / name if name.endswith(".neck") else name)
+            shipped = read_neck(path)
+            neck = fit(shipped, width=frame.width, levels=frame.levels)
+        except SpaceError as fault:
+            raise RunError(f"baselines: {name!r}: {fault}") from None
+        found.append(Fitted(path.stem, neck, _note(path.stem, shipped, neck)))
+    return tuple(found)
+
+
+def _note(name: str, shipped: Architecture, neck: Architecture) -> str:
+    """What fitting changed, in words."""
+    before = {level for level, _ in lower(shipped).outputs}
+    after = {level for level, _ in lower(neck).outputs}
+    said = [f"width {neck.width}"]
+    for levels, what in ((before - after, "cut"), (after - before, "added by subsample")):
+        if levels:
+            said.append(f"{', '.join(f'p{level}' for level in sorted(levels))} {what}")
+    return f"baseline {name}: {'; '.join(said)}"
+
+
+def _reads(architecture: Architecture) -> set[int]:
+    lines = [
+        line
+        for item in architecture.items
+        for line in (item.lines if isinstance(item, Repeat) else (item,))
+    ]
+    features = {operand.feature for line in lines for operand in line.operands}
+    return {level_of(name) or 0 for name in features if is_backbone(name)}
+
+
+def _words(graph: Graph) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for node in graph.nodes:
+        merge = () if node.merge is None else (node.merge,)
+        for op in (*merge, *node.ops, *(op for edge in node.edges for op in edge.ops)):
+            counts[op.name] += 1
+    return counts

@@ -1,0 +1,65 @@
+"""What a worker does with a trial: the text of a neck to its reports, on the shared bank."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from nas_fpn.language import Architecture, Cost, cost, lower, parse
+from nas_fpn.necks import Neck
+from nas_fpn.proxy.bank import Bank, open_bank
+from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.train import train
+from nas_fpn.record import Report
+
+__all__ = ["Trainer", "build_neck", "cached_bank", "neck_cost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Train the neck of a text in the proxy. Travels to workers: a path and numbers, no tensors.
+
+    Every trial has the same ``seed``: the same head, the same order of the same images (common
+    random numbers), so that necks differ by what they are and not by luck. ``costs`` names what
+    is told of the neck's cost beside its scores: "params_m" (millions), "gmacs" (1e9 an image).
+    """
+
+    bank: Path
+    settings: ProxySettings
+    seed: int
+    costs: tuple[str, ...] = ()
+
+    def __call__(self, text: str, trial: int) -> Iterator[Report]:
+        """Yield the reports of one trial. The neck of a text is the same in every process."""
+        architecture = parse(text, file=f"trial {trial}")
+        bank = cached_bank(self.bank)
+        yield from self.reports(build_neck(architecture, bank, seed=self.seed))
+
+    def reports(self, neck: Neck) -> Iterator[Report]:
+        """Train a neck of :func:`build_neck` in place and yield its reports."""
+        torch.set_num_threads(self.settings.threads)
+        bank = cached_bank(self.bank)
+        price = neck_cost(neck.architecture, bank)
+        known = {"params_m": price.params / 1e6, "gmacs": price.macs / 1e9}
+        wanted = {name: known[name] for name in self.costs}
+        for report in train(neck, bank, self.settings, seed=self.seed):
+            yield replace(report, scores={**report.scores, **wanted})
+
+
+@lru_cache(maxsize=2)
+def cached_bank(path: Path) -> Bank:
+    """A bank, opened once in a process: workers live longer than trials."""
+    return open_bank(path)
+
+
+def build_neck(architecture: Architecture, bank: Bank, *, seed: int) -> Neck:
+    """An untrained neck on the channels of a bank."""
+    channels = [bank.channels[level] for level in lower(architecture).inputs]
+    return Neck(architecture, channels, seed=seed)
+
+
+def neck_cost(architecture: Architecture, bank: Bank) -> Cost:
+    """What a neck costs on the features of a bank, for one image."""
+    return cost(architecture, bank.channels, image_size=bank.image_size)
