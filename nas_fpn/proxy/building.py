@@ -21,7 +21,7 @@ from nas_fpn.proxy.views import VIEWS, Seen, View, see
 
 __all__ = ["Built", "build_bank"]
 
-BATCH = 32  # images through the backbone at once
+BATCH = 8  # images through the backbone at once: its early features are large
 MEASURED = 256  # train images that mean and spread are measured on
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FLAT = 1e-6  # a channel with less spread is constant, and is not divided by it
@@ -191,6 +191,7 @@ def _look(source: _Source, number: int) -> list[Seen]:
 @torch.no_grad()
 def _features(backbone: Backbone, batch: _Batch) -> dict[int, Tensor]:
     images = torch.stack([seen.image for seen in batch.seen]).to(backbone.mean.device)
+    images = images.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
     return {level: f.float().cpu() for level, f in backbone(images.float() / 255).items()}
 
 

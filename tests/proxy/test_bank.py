@@ -198,8 +198,8 @@ def test_a_build_that_fails_leaves_nothing_and_the_backbones_mode(data, tmp_path
 
 def test_a_build_that_is_given_up_leaves_nothing(backbone, data, tmp_path):
     progress = build_bank(tmp_path, backbone=backbone, settings=settings_with(), **data)
-    values = [next(progress) for _ in range(4)]
-    assert values[-1].done > 40
+    while next(progress).done <= 40:  # mean and spread are measured first
+        pass
     assert len(list(tmp_path.iterdir())) == 1
     progress.close()
     assert list(tmp_path.iterdir()) == []
