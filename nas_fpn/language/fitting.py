@@ -196,7 +196,8 @@ class _Fit:
             yield answers
             return
         ours = list(self.line.blocks or ()) if self.single else list(operand.blocks)
-        theirs = self.known.blocks or () if self.single else self.known.operands[at].blocks
+        theirs: Sequence[Word] = self.known.blocks or ()
+        theirs = theirs if self.single else self.known.operands[at].blocks
         kinds = {_kind(slot, self.shared) for slot in ours}
         idle = {"up", "down"} if source == level else {"down"} if source > level else {"up"}
         ours = [slot for slot in ours if _kind(slot, self.shared) not in idle]

@@ -8,7 +8,6 @@ from itertools import pairwise, product
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from tests.language.programs import IDS, SHIPPED, spaces
 
 from nas_fpn.errors import SpaceError
 from nas_fpn.language import (
@@ -18,7 +17,6 @@ from nas_fpn.language import (
     choices,
     decode,
     encode,
-    explain,
     find_space,
     identity,
     parse,
@@ -29,6 +27,7 @@ from nas_fpn.language import (
     size,
     walk,
 )
+from tests.language.programs import IDS, SHIPPED, spaces
 
 few = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 chances = st.randoms(use_true_random=False)
