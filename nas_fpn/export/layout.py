@@ -25,19 +25,19 @@ def inline(piece: Piece) -> str:
     if isinstance(piece, str):
         return piece
     items = ", ".join(map(inline, piece.items))
-    return f"{piece.head}{items}{',' if _is_single(piece) else ''})"
+    return f"{piece.head}{items}{',' if _is_tuple(piece) and len(piece.items) == 1 else ''})"
 
 
 def lay_out(prefix: str, piece: Piece, *, indent: int, suffix: str = "") -> Iterator[str]:
-    """``prefix + piece + suffix``; what is too long has its items on a line, or on one each."""
+    """``prefix + piece + suffix``; a long call has its arguments on a line, or on one each."""
     space = " " * indent
     line = f"{space}{prefix}{inline(piece)}{suffix}"
     if len(line) <= WIDTH or isinstance(piece, str):
         yield line
         return
     yield f"{space}{prefix}{piece.head}"
-    row = f"{space}    {', '.join(map(inline, piece.items))}{',' if _is_single(piece) else ''}"
-    if len(row) <= WIDTH:
+    row = f"{space}    {', '.join(map(inline, piece.items))}"
+    if len(row) <= WIDTH and not _is_tuple(piece):
         yield row
     else:
         for item in piece.items:
@@ -57,6 +57,5 @@ def comment(text: str, *, indent: int) -> list[str]:
     )
 
 
-def _is_single(piece: Group) -> bool:
-    """Whether it is a tuple of one, whose comma makes it a tuple."""
-    return len(piece.items) == 1 and (piece.head == "(" or piece.head.endswith("=("))
+def _is_tuple(piece: Group) -> bool:
+    return piece.head == "(" or piece.head.endswith("=(")

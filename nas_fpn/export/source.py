@@ -84,8 +84,6 @@ def _class(
 ) -> Iterator[str]:
     given = {plan.node.key: str(plan.channels) for plan in plans}
     levels = tuple(level for level, _ in graph.outputs)
-    names = ", ".join(f"c{level}" for level in graph.inputs)
-    one = "," if len(graph.inputs) == 1 else ""
     inputs, strides = tuple(graph.inputs), tuple(2**level for level in levels)
     yield "class Neck(nn.Module):"
     yield '    """Turn backbone features into pyramid features.'
@@ -101,9 +99,14 @@ def _class(
     yield f"        self.inputs, self.levels, self.strides = {inputs}, {levels}, {strides}"
     out = ", ".join(given[value] for _, value in graph.outputs)
     yield f"        self.out_channels = ({out}{',' if len(levels) == 1 else ''})"
-    yield f"        {names}{one} = in_channels"
+    yield f"        {_inputs(graph)} = in_channels"
     yield from make
     yield "        initialise(self)"
+
+
+def _inputs(graph: Graph) -> str:
+    names = [f"c{level}" for level in graph.inputs]
+    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
 
 
 def _sizes(graph: Graph) -> Iterator[str]:
@@ -120,8 +123,6 @@ def _sizes(graph: Graph) -> Iterator[str]:
 
 
 def _forward(graph: Graph, passes: Sequence[Passes], sizes: list[str]) -> Iterator[str]:
-    names = ", ".join(f"c{level}" for level in graph.inputs)
-    one = "," if len(graph.inputs) == 1 else ""
     local = _locals(passes)
     yield (
         "    def forward(self, features: Sequence[Tensor] | Mapping[str, Tensor])"
@@ -130,7 +131,7 @@ def _forward(graph: Graph, passes: Sequence[Passes], sizes: list[str]) -> Iterat
     yield '        """Take backbone features [B, C, H, W], finest first, to pyramid features."""'
     yield "        if isinstance(features, Mapping):"
     yield "            features = tuple(features.values())"
-    yield f"        {names}{one} = features"
+    yield f"        {_inputs(graph)} = features"
     yield from (f"        {row}" for row in sizes)
     for part in passes:
         cells, indent = "self", 8
