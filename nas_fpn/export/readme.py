@@ -32,7 +32,7 @@ def _program(neck: Neck) -> Iterator[str]:
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
     yield f"# Neck {identity(neck.architecture)}"
     yield ""
-    yield f"A feature-pyramid neck: {span('c', neck.inputs)} of a backbone in, "
+    yield f"A feature-pyramid neck: {span('c', neck.inputs)} of a backbone in,"
     yield f"{span('p', neck.levels)} out. Level k has stride 2^k."
     yield ""
     yield f"{fence}text"
