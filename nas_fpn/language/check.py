@@ -295,6 +295,8 @@ class _Check:
                     feature.span, f"level out of range: {name!r}", "the backbone gives c2 to c7"
                 )
             return Value(frozenset([level]), frozenset[Channels]([name]))
+        if name in block.hidden and name in block.outer:  # a level: the old value or the new
+            return block.outer[name] | block.own.get(name, block.outer[name])
         if name in block.own and name not in block.hidden:
             return block.own[name]
         if name in block.outer and name not in block.hidden:

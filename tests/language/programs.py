@@ -201,6 +201,12 @@ class _Writer:
 
     def order(self, names: _Names) -> str:
         run = sorted(name for name in names.own if name[0] == "p")[:3]
+        new = sorted(name for name in names.outer if name[0] == "p")
+        if new and not run and self.chance():
+            merge = self.word(PAIRS, "merge")
+            for name in new:
+                names.own[name] = {int(name[1:])}
+            return f"{new[0]}..{new[-1]} = {merge}(*, {self.pick(*new)}) in any order"
         tail = self.pick("", " + rest", " -> conv3", " + rest -> {id | relu}")
         word = self.word(PAIRS, "merge")
         if len(run) > 1 and self.chance():
