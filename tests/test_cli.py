@@ -143,3 +143,94 @@ def test_help_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "1\n[]\n"
+
+
+TINY = """
+space = "quick"
+controller = "random_search"
+baselines = ["fpn"]
+[budget]
+trials = 1
+[data]
+shapes_train = 8
+shapes_val = 2
+shapes_test = 2
+shapes_warmup = 4
+[backbone]
+warmup_steps = 1
+warmup_batch_size = 4
+[proxy]
+image_size = 64
+steps = 1
+batch_size = 4
+views = 1
+evaluations = 1
+head_width = 16
+[ray]
+workers = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "mine"
+    folder.mkdir()
+    (folder / "run.toml").write_text(TINY)
+    with pytest.raises(SystemExit) as end:
+        main(["search", str(folder)])
+    assert not end.value.code
+    return folder
+
+
+def test_search_says_what_happens_line_by_line(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "search", str(searched), "--trials", "+1")
+    assert code == 0
+    assert "searching: 1 baselines and 2 trials, going on after 2" in out
+    assert "[3/3] trial 2" in out
+    assert "best baseline" in out
+    assert "\x1b" not in out, "no colours where there is no terminal"
+
+
+def test_table_prints_and_writes(
+    searched: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = ["--csv", str(tmp_path / "t.csv"), "--parquet", str(tmp_path / "t.parquet")]
+    code, out, _ = run(capsys, "table", str(searched), *files)
+    assert code == 0
+    assert "Verdict so far" in out
+    assert (tmp_path / "t.csv").read_text().startswith("trial,source,neck,state,steps,ap,ap50")
+    assert (tmp_path / "t.parquet").stat().st_size > 0
+    answer = json.loads(run(capsys, "table", str(searched), "--json")[1])
+    assert answer["trials"][0]["source"] == "baseline:fpn"
+
+
+def test_a_trial_is_shown_and_exported(
+    searched: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "p4 = sum(p4, p5)" in run(capsys, "show", f"{searched}:0")[1]
+    assert run(capsys, "export", f"{searched}:0", "--to", str(tmp_path / "fpn"))[0] == 0
+    assert (tmp_path / "fpn" / "neck.py").is_file()
+    code, _, err = run(capsys, "export", f"{searched}:99", "--to", str(tmp_path / "x"))
+    assert code == 2
+    assert "no trial 99" in err
+
+
+def test_any_shipped_neck_is_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "export", "bifpn", "--to", str(tmp_path / "x"))
+    assert code == 2
+    assert "--channels must have one number per level c3, c4, c5" in err
+    asked = ["export", "bifpn", "--to", str(tmp_path / "x"), "--channels", "8,16,32"]
+    assert run(capsys, *asked)[0] == 0
+    assert (tmp_path / "x" / "model.safetensors").is_file()
+
+
+def test_a_run_that_is_not_there_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for verb in ("search", "table"):
+        code, _, err = run(capsys, verb, str(tmp_path))
+        assert code == 2
+        assert "nas-fpn" in err
+        assert "Traceback" not in err

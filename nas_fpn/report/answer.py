@@ -85,11 +85,8 @@ def _asked(history: History) -> tuple[str, list[str]]:
 
 def _columns(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of a terminal, rounded."""
-    name = (
-        table["source"]
-        .str.removeprefix("baseline:")
-        .where(table["source"].str.startswith("baseline:"), table["neck"])
-    )
+    is_baseline = table["source"].str.startswith("baseline:")
+    name = table["source"].str.removeprefix("baseline:").where(is_baseline, "found")
     scores = {
         HEADS.get(key, key): table[key].map("{:.4f}".format, na_action="ignore")
         for key in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")

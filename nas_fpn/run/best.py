@@ -127,7 +127,7 @@ def _export_trial(
         neck,
         folder,
         image_size=trainer.settings.image_size,
-        scores=last.scores,
+        scores={name: score for name, score in last.scores.items() if name != "loss"},
         provenance=_provenance(entry, last, notes),
     )
     save_file(_statistics(trainer), folder / STATISTICS)
