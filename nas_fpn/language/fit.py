@@ -33,8 +33,9 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
             items.append(Repeat(item.count, tuple(lines)))
     have = sorted({level_of(n) or 0 for n in _targets(items) if is_pyramid(n)})
     if not have or have[0] > bottom:
+        own = sorted({level_of(n) or 0 for n in _targets(architecture.items) if is_pyramid(n)})
         raise SpaceError(
-            f"this neck has the levels {have}, but {bottom}..{top} are asked for\n"
+            f"this neck has levels {own[0]}..{own[-1]}, but {bottom}..{top} are asked for\n"
             "choose a baseline that reaches the finest level"
         )
     for level in range(have[-1] + 1, top + 1):
@@ -61,6 +62,8 @@ def _cut(line: Line, top: int, gone: set[str], architecture: Architecture) -> li
         both = (only, *(Operand(name) for name in addends))
         return [replace(line, merge=merge, operands=both, addends=(), blocks=blocks or None)]
     words = (*only.blocks, *blocks)
+    if not words and only.feature == line.target:
+        return []
     return [replace(line, merge=None, operands=(Operand(only.feature),), blocks=words or None)]
 
 
