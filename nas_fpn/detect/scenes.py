@@ -1,15 +1,11 @@
 """Scenes of textured shapes over clutter: pictures that a detector needs all levels for.
 
-A class is an outline and a detail. The outline is disc, triangle or star. The detail is striped
-or dotted, and where it shows depends on the size of the object:
+A class is an outline and a detail. The outline is disc, triangle or cross, at any size from
+8 pixels to half the picture. The detail is striped or plain; stripes have a period of some five
+pixels at every size, far below the stride of the levels that large objects are found at. So the
+outline of a large object asks for a coarse level, its detail for a fine one.
 
-- a large object wears it as a fine texture with a period of four pixels, far below the stride of
-  the levels that large objects are found at;
-- a small object is plain, and its detail is that of the ground around it, whose furrows or
-  mounds are wider than the object itself.
-
-So large objects ask for detail from fine levels and small ones for context from coarse levels.
-Objects hide each other, bars lie over them, and bars and blobs that wear the same textures but
+Objects hide each other, bars lie over them, and bars and blobs that wear the same stripes but
 have no such outline lie around.
 """
 
@@ -25,15 +21,15 @@ __all__ = ["CLASSES", "Scene", "draw_scene"]
 
 Array = npt.NDArray[Any]
 
-OUTLINES = ("disc", "triangle", "star")
-DETAILS = ("striped", "dotted")
+OUTLINES = ("disc", "triangle", "cross")
+DETAILS = ("striped", "plain")
 CLASSES = tuple(f"{detail} {outline}" for outline in OUTLINES for detail in DETAILS)
 
 # In pixels, whatever the side of the picture:
 SMALLEST = 8.0
-PLAIN_BELOW = 20.0  # a smaller object wears no texture
-TEXTURE_PERIOD = 4.0
-GROUND_PERIOD = (26.0, 36.0)
+STRIPE_PERIOD = 5.0
+
+TILT = 0.35  # radians to either side
 MOST_OBJECTS = 9
 SEEN = 0.4  # what remains of each object under those that cover it
 
@@ -71,18 +67,16 @@ def draw_scene(rng: np.random.Generator, image_size: int) -> Scene:
     """Draw one scene of S × S pixels; the same generator state gives the same pixels."""
     unit = image_size / 128  # clutter grows with the picture
     grid = _grid(image_size)
-    canvas, ground = _ground(rng, grid)
+    canvas = _ground(rng, image_size)
     owner = np.full((image_size, image_size), -1)
     for _ in range(rng.integers(5, 10)):
         _paint(canvas, _clutter(rng, grid, unit))
     labels: list[int] = []
     for _ in range(rng.integers(4, MOST_OBJECTS + 1)):
         for _ in range(5):  # tries to place it
-            shape = _object(rng, grid, ground)
+            shape = _object(rng, grid)
             solid = shape.cover > 0.5
-            if _has_room(owner, solid, plain=shape.wave is None) and _leaves_all_seen(
-                owner, solid, labels
-            ):
+            if _has_room(solid) and _leaves_all_seen(owner, solid, labels):
                 _paint(canvas, shape)
                 owner[solid] = len(labels)
                 labels.append(shape.label)
@@ -105,41 +99,27 @@ def draw_scene(rng: np.random.Generator, image_size: int) -> Scene:
     )
 
 
-def _ground(rng: np.random.Generator, grid: Array) -> tuple[Array, Array]:
-    """Ground in one or two parts, and the detail (0 or 1) of each pixel's part, int [S, S]."""
-    side = grid.shape[1]
-    angle, shift = rng.uniform(0, 2 * np.pi), rng.uniform(-0.15, 0.15) * side
-    along = _turned(grid - side / 2, angle)[0]
-    first = int(rng.integers(0, 2))
-    parted = rng.random() < 0.5
-    details = np.where((along > shift) & parted, 1 - first, first)
-    waves = np.zeros((side, side))
-    for detail in range(2):
-        period = rng.uniform(*GROUND_PERIOD)
-        wave = _pattern(rng, grid, detail=detail, period=period)
-        waves = np.where(details == detail, wave, waves)
-    base = rng.uniform(70, 185, 3)
-    tint = rng.uniform(0.5, 1.0, 3) * rng.uniform(26, 40)
-    coarse = rng.normal(0, 12, (6, 6, 3)).astype(np.float32)
-    haze = np.stack([_enlarged(coarse[..., c], side) for c in range(3)], axis=-1)
-    return base + waves[..., None] * tint + haze, details
+def _ground(rng: np.random.Generator, side: int) -> Array:
+    """Ground of one colour under haze in coarse and in finer clouds, [S, S, 3]."""
+    haze = np.zeros((side, side, 3))
+    for cells, spread in ((6, 14), (24, 10)):
+        clouds = rng.normal(0, spread, (cells, cells, 3)).astype(np.float32)
+        haze += np.stack([_enlarged(clouds[..., c], side) for c in range(3)], axis=-1)
+    return rng.uniform(60, 200, 3) + haze
 
 
-def _object(rng: np.random.Generator, grid: Array, ground: Array) -> _Shape:
+def _object(rng: np.random.Generator, grid: Array) -> _Shape:
     side = grid.shape[1]
     size = float(np.exp(rng.uniform(np.log(SMALLEST), np.log(side / 2))))
     x, y = rng.uniform(0.2 * size, side - 0.2 * size, 2)
     outline = int(rng.integers(0, len(OUTLINES)))
     cover = _outline(rng, grid - np.array([x, y])[:, None, None], outline=outline, size=size)
-    plain = size < PLAIN_BELOW
-    at = ground[min(int(y), side - 1), min(int(x), side - 1)]
-    detail = int(at) if plain else int(rng.integers(0, 2))
-    label = outline * len(DETAILS) + detail
-    return _dressed(rng, grid, cover, detail=None if plain else detail, label=label)
+    detail = int(rng.integers(0, len(DETAILS)))
+    return _dressed(rng, grid, cover, detail=detail, label=outline * len(DETAILS) + detail)
 
 
 def _clutter(rng: np.random.Generator, grid: Array, unit: float) -> _Shape:
-    """Draw a bar or a blob that wears a texture or none and is of no class."""
+    """Draw a bar or a blob that wears stripes or none and is of no class."""
     if rng.random() < 0.5:
         return _bar(rng, grid, unit)
     side = grid.shape[1]
@@ -148,7 +128,7 @@ def _clutter(rng: np.random.Generator, grid: Array, unit: float) -> _Shape:
     length = rng.uniform(8, 24) * unit
     away = np.hypot(u / length, v / (length * rng.uniform(0.25, 0.45)))
     cover = np.clip((1 - away) * length / 3, 0, 1) * rng.uniform(0.4, 0.9)  # a soft border
-    return _dressed(rng, grid, cover, detail=_any_detail(rng))
+    return _dressed(rng, grid, cover, detail=int(rng.integers(0, len(DETAILS))))
 
 
 def _bar(rng: np.random.Generator, grid: Array, unit: float) -> _Shape:
@@ -157,49 +137,38 @@ def _bar(rng: np.random.Generator, grid: Array, unit: float) -> _Shape:
     u, v = _turned(grid - centre, rng.uniform(0, 2 * np.pi))
     length, width = rng.uniform(10, 40) * unit, rng.uniform(1.0, 4.0) * unit
     cover = np.clip(np.minimum(length - abs(u), width - abs(v)) + 0.5, 0, 1)
-    return _dressed(rng, grid, cover, detail=_any_detail(rng))
-
-
-def _any_detail(rng: np.random.Generator) -> int | None:
-    return int(rng.integers(0, 2)) if rng.random() < 0.5 else None
+    return _dressed(rng, grid, cover, detail=int(rng.integers(0, len(DETAILS))))
 
 
 def _outline(rng: np.random.Generator, grid: Array, *, outline: int, size: float) -> Array:
     """Cover of an outline with ``size`` pixels across, centred at 0, with a border of a pixel."""
-    stretch = np.sqrt(rng.uniform(0.75, 1.33))
-    u, v = _turned(grid, rng.uniform(0, 2 * np.pi))
+    stretch = np.sqrt(rng.uniform(0.8, 1.25))
+    u, v = _turned(grid, rng.uniform(-TILT, TILT))
     u, v = u * stretch, v / stretch
     around, away = np.arctan2(v, u), np.hypot(u, v)
     if OUTLINES[outline] == "disc":
-        reach = np.full_like(away, 0.5)
-    elif OUTLINES[outline] == "triangle":
+        inside = 0.5 * size - away
+    elif OUTLINES[outline] == "triangle":  # one corner up
         third = 2 * np.pi / 3
-        reach = 0.58 * np.cos(third / 2) / np.cos(around % third - third / 2)
+        inside = 0.29 * size / np.cos((around + np.pi / 2) % third - third / 2) - away
     else:
-        reach = 0.40 + 0.17 * np.cos(5 * around)
-    cover: Array = np.clip(reach * size - away + 0.5, 0, 1)
+        across, along = np.minimum(abs(u), abs(v)), np.maximum(abs(u), abs(v))
+        inside = np.minimum(0.17 * size - across, 0.5 * size - along)
+    cover: Array = np.clip(inside + 0.5, 0, 1)
     return cover
 
 
 def _dressed(
-    rng: np.random.Generator, grid: Array, cover: Array, *, detail: int | None, label: int = -1
+    rng: np.random.Generator, grid: Array, cover: Array, *, detail: int, label: int = -1
 ) -> _Shape:
-    base, tint = rng.uniform(30, 225, 3), rng.uniform(0.6, 1.0, 3) * rng.uniform(45, 65)
-    if detail is None:
-        return _Shape(cover, base, tint, None, label)
-    wave = _pattern(rng, grid, detail=detail, period=TEXTURE_PERIOD * rng.uniform(0.9, 1.1))
+    base = rng.uniform(30, 225, 3)
+    if DETAILS[detail] == "plain":
+        return _Shape(cover, base, base, None, label)
+    tint = rng.uniform(0.7, 1.0, 3) * rng.uniform(65, 85)
+    u = _turned(grid, rng.uniform(0, 2 * np.pi))[0]
+    period = STRIPE_PERIOD * rng.uniform(0.9, 1.1)
+    wave = np.sin(u * (2 * np.pi / period) + rng.uniform(0, 2 * np.pi))
     return _Shape(cover, base, tint, wave, label)
-
-
-def _pattern(rng: np.random.Generator, grid: Array, *, detail: int, period: float) -> Array:
-    """Stripes or dots, in about -1..1, with equal mean and spread, at any angle and phase."""
-    u, v = _turned(grid, rng.uniform(0, 2 * np.pi)) * (2 * np.pi / period)
-    u, v = u + rng.uniform(0, 2 * np.pi), v + rng.uniform(0, 2 * np.pi)
-    if DETAILS[detail] == "striped":
-        wave: Array = np.sin(u)
-    else:
-        wave = np.sin(u) * np.sin(v) * np.sqrt(2)
-    return wave
 
 
 def _grid(side: int) -> Array:
@@ -228,11 +197,9 @@ def _paint(canvas: Array, shape: _Shape) -> None:
     part += shape.cover[y1:y2, x1:x2, None] * (colours - part)
 
 
-def _has_room(owner: Array, solid: Array, *, plain: bool) -> bool:
-    """Whether enough of it lies in the picture, and a plain one on the ground that it tells by."""
-    if solid.sum() < 0.3 * SMALLEST**2:
-        return False
-    return not plain or bool((owner[solid] == -1).mean() > 0.8)
+def _has_room(solid: Array) -> bool:
+    """Whether enough of it lies in the picture."""
+    return bool(solid.sum() >= 0.3 * SMALLEST**2)
 
 
 def _leaves_all_seen(owner: Array, solid: Array, labels: Sequence[int]) -> bool:

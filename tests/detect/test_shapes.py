@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nas_fpn.detect.coco import read_coco
-from nas_fpn.detect.scenes import CLASSES, PLAIN_BELOW, draw_scene
+from nas_fpn.detect.scenes import CLASSES, draw_scene
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.errors import DataError
 
@@ -121,7 +121,7 @@ def test_objects_span_the_promised_sizes_and_all_classes(image_size):
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert sides.max() <= image_size * 0.75  # a stretched half
     assert sides.max() >= image_size * 0.4
-    small = (sides < PLAIN_BELOW).mean()
+    small = (sides < 20).mean()
     assert 0.2 < small < 0.7
     assert set(labels.tolist()) == set(range(len(CLASSES)))
     assert all(scene.image.shape == (image_size, image_size, 3) for scene in scenes)
