@@ -1,0 +1,334 @@
+"""A search on Ray Tune: the loop of :mod:`nas_fpn.search.loop`, many trials at a time.
+
+Tune starts, spreads, retries and reuses long-lived workers; what is next and what becomes of a
+trial is the loop's, so that one worker writes the same record as ``local.py``, line for line.
+"""
+
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch  # isort: split  # before ray: a driver that loads torch late has been seen to die
+from ray import tune
+from ray.tune.search import Searcher
+
+from nas_fpn.errors import RunError
+from nas_fpn.record import Report
+from nas_fpn.search.local import advance, training
+from nas_fpn.search.loop import Loop
+from nas_fpn.search.plan import Evaluate
+from nas_fpn.search.progress import Progress
+
+__all__ = ["search_on_ray"]
+
+RETRIES = 2  # of a trial whose worker died; what the training raises is the trial's own failure
+WARM_UP = 30.0  # seconds that the first worker waits for the others; a cluster may still grow
+GRACE = 10.0  # seconds that workers get to end their step when a search is interrupted
+
+# Read by Tune in the driver: no snapshots and no log files of a state that lies in our record, no
+# long wait for workers that are to stop.
+TUNE_ENVIRONMENT = {
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def search_on_ray(
+    loop: Loop,
+    evaluate: Evaluate,
+    *,
+    workers: int,
+    threads: int = 1,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+    address: str = "local",
+    storage: Path | None = None,
+) -> Iterator[Progress]:
+    """Train what the loop asks for, ``workers`` trials at a time, until it is over.
+
+    ``evaluate`` travels to the workers once each, by pickle; ``threads`` is what each may use of
+    OpenMP and torch; ``cpus`` and ``gpus`` (a fraction shares one) are what a trial reserves.
+    ``address`` "local" starts Ray here and stops it at the end; any other connects to a cluster,
+    whose nodes must share the folder ``storage``. A session of Ray that is there already is used.
+
+    A trial whose worker dies is tried again twice, then failed. Close the generator, or
+    interrupt it, and the record that it leaves resumes. Raises :class:`RunError` when this
+    machine can never run a trial.
+    """
+    if workers < 1:
+        raise RunError(f"workers must be at least 1, but got {workers}")
+    resources = {"cpu": cpus, "gpu": gpus}
+    with session(address, resources, workers=workers, threads=threads) as folder:
+        bridge = _Bridge(loop, workers)
+        worker = tune.with_parameters(_Worker, evaluate=evaluate, threads=threads)
+        tuner = tune.Tuner(
+            tune.with_resources(worker, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=bridge,
+                num_samples=-1,
+                max_concurrent_trials=workers,
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(storage or folder),
+                stop=_Stopper(bridge),
+                callbacks=[_Failures(bridge)],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                verbose=0,
+            ),
+        )
+        thread = threading.Thread(target=bridge.fit, args=(tuner,), daemon=True)
+        thread.start()
+        try:
+            while (progress := bridge.progress.get()) is not None:
+                yield progress
+        finally:
+            bridge.stopping = True
+            thread.join(GRACE)
+        if bridge.error is not None:
+            raise bridge.error
+    if loop.over:
+        yield loop.ending()
+
+
+class _Worker(tune.Trainable):  # type: ignore[misc]
+    """A process that trains one neck after another; Tune steps it, one report a step."""
+
+    def setup(self, config: Mapping[str, Any], *, evaluate: Evaluate, threads: int) -> None:
+        """Once a process: the threads, and the first trial."""
+        torch.set_num_threads(threads)
+        self._evaluate = evaluate
+        self.reset_config(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        """The next trial."""
+        text, number = new_config["text"], new_config["number"]
+        self._warms_up = number < 0
+        self._reports = iter(()) if self._warms_up else training(self._evaluate, text, number)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The next report, or how the training ended."""
+        if self._warms_up:
+            time.sleep(0.05)
+            return {"warm": True, "done": False}
+        report = advance(self._reports)
+        if isinstance(report, Report):
+            scores = dict(report.scores)
+            return {"report": [report.steps, scores, report.seconds], "done": False}
+        return {"failure": report or "", "done": True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: a trial that is cut short begins anew."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Nothing was saved."""
+
+    def cleanup(self) -> None:
+        """Let go of the training under way."""
+        self._reports = iter(())
+
+
+class _Bridge(Searcher):  # type: ignore[misc]
+    """Tune's side of the loop; every method runs in the thread of :meth:`fit`.
+
+    Its first trials are none of the loop's: they hold the workers until all have started. Else
+    Tune gives the trial of one that starts to the first that is done, and ends the starting one;
+    trials shorter than a start would all run on one worker.
+
+    An error in here would be logged by Tune and forgotten: it is kept, and ends the search.
+    """
+
+    def __init__(self, loop: Loop, workers: int) -> None:
+        super().__init__()
+        self._workers = workers
+        self._warming = 0  # trials suggested to warm up
+        self._warm: set[str] = set()  # those of them that have started
+        self._since = 0.0
+        self.progress: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+        self.error: BaseException | None = None
+        self.stopping = False
+        self._loop = loop
+        self._numbers: dict[str, int] = {}  # of our trials, by Tune's id
+
+    def __deepcopy__(self, memo: object) -> "_Bridge":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (str, ())  # Tune pickles its setup for a restore of its own, which we never do
+
+    def fit(self, tuner: Any) -> None:
+        """Run Tune to its end."""
+        try:
+            tuner.fit()
+        except Exception as error:
+            self._give_up(error)
+        finally:
+            self.progress.put(None)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Tune asks for a trial; None has it ask again later."""
+        finished: str = Searcher.FINISHED
+        if self.stopping:
+            return finished
+        if self._warming < self._workers:
+            self._warming += 1
+            return {"number": -self._warming, "text": ""}
+        try:
+            job = self._loop.next()
+            self._publish()
+        except Exception as error:
+            self._give_up(error)
+            return finished
+        if job is None:
+            return finished if self._loop.over else None
+        self._numbers[trial_id] = job.number
+        return {"number": job.number, "text": job.text}
+
+    def result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Whether a trial ends with this result."""
+        if self.stopping:
+            return True
+        if "warm" in result:
+            self._since = self._since or time.monotonic()
+            self._warm.add(trial_id)
+            waited = time.monotonic() - self._since
+            return len(self._warm) >= self._workers or waited > WARM_UP
+        number = self._numbers[trial_id]
+        try:
+            if "report" in result:
+                goes_on = self._loop.report(number, Report(*result["report"]))
+            else:
+                self._loop.finish(number, failure=result["failure"] or None)
+                goes_on = False
+            self._publish()
+        except Exception as error:
+            self._give_up(error)
+            return True
+        return not goes_on
+
+    def died(self, trial_id: str, reason: str) -> None:
+        """A trial's worker died once too often."""
+        if self.stopping:
+            return
+        if trial_id not in self._numbers:
+            self._give_up(RunError(f"a worker cannot start: {reason}"))
+            return
+        try:
+            self._loop.finish(self._numbers[trial_id], failure=reason)
+            self._publish()
+        except Exception as error:
+            self._give_up(error)
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Known already, from :meth:`result` or :meth:`died`."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was saved."""
+
+    def _publish(self) -> None:
+        for progress in self._loop.drain():
+            self.progress.put(progress)
+
+    def _give_up(self, error: BaseException) -> None:
+        if not self.stopping:
+            self.error = error
+        self.stopping = True
+
+
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Where Tune shows each result first and asks whether to go on."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return self._bridge.result(trial_id, result)
+
+    def stop_all(self) -> bool:
+        """Whether the search was interrupted or has met an error."""
+        return self._bridge.stopping
+
+
+class _Failures(tune.Callback):  # type: ignore[misc]
+    """Where Tune says that it has given a trial up."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: object) -> None:
+        """After the last retry."""
+        lines = Path(trial.error_file).read_text().split("\n")
+        what = next(filter(None, map(str.strip, reversed(lines))), "")[:200]
+        self._bridge.died(trial.trial_id, f"the worker died in {RETRIES + 1} attempts: {what}")
+
+
+def _name(trial: Any) -> str:
+    number = trial.config["number"]
+    return f"trial{number}" if number >= 0 else f"warm-up{-number}"
+
+
+@contextmanager
+def session(
+    address: str, resources: Mapping[str, float], *, workers: int, threads: int
+) -> Iterator[str]:
+    """A session of Ray, and a folder for what Tune writes."""
+    for name, value in TUNE_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Short: the path of a socket has room for about a hundred characters, Ray's own take eighty.
+    short = "/tmp" if Path("/tmp").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="nf", dir=short, ignore_cleanup_errors=True) as folder:
+        if ray.is_initialized():
+            yield folder
+            return
+        settings: dict[str, Any] = {
+            "logging_level": logging.CRITICAL,
+            "log_to_driver": False,
+        }
+        variables = {"OMP_NUM_THREADS": str(threads), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+        if address == "local":
+            os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback; and no token at home
+            # The workers run what this process runs, installed or not.
+            paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+            variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+            settings |= {
+                "num_cpus": max(1, -int(-workers * resources["cpu"] // 1)),
+                "include_dashboard": False,
+                "_temp_dir": folder,
+            }
+        ray.init(address=address, runtime_env={"env_vars": variables}, **settings)
+        try:
+            if address == "local":
+                _check(resources, ray.cluster_resources())
+            yield folder
+        finally:
+            ray.shutdown()
+
+
+def _check(resources: Mapping[str, float], there: Mapping[str, float]) -> None:
+    for name, needed in resources.items():
+        if needed > there.get(name.upper(), 0.0):
+            raise RunError(
+                f"[ray]: a trial takes {needed:g} {name.upper()}, but this machine has "
+                f"{there.get(name.upper(), 0.0):g}"
+            )
