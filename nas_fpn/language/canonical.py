@@ -296,34 +296,33 @@ class _Writer:
     # -- lines ----------------------------------------------------------------------------------
 
     def line(self, cell: Cell, target: str, names: _Names) -> Line:
-        line, architecture = cell.line, self.architecture
-        blocks = line.blocks
-        operands = []
-        keys = [_rank(value) for value, _ in cell.sources]
-        single = line.merge is None and not line.addends
+        line, here = cell.line, cell.line.level
+        addends: tuple[str, ...] = ()
+        if cell.addends:
+            addends = tuple([_say(value, names) for value in sorted(cell.addends, key=_rank)])
+        if line.merge is None and not addends:
+            ((value, level),) = cell.sources
+            blocks = self.moved(line.blocks or (), level, here)
+            return Line(target, here, None, (Operand(_say(value, names)),), (), blocks or None)
+        ranked = []
         for operand, (value, level) in zip(line.operands, cell.sources, strict=True):
-            own = operand.blocks if not single else ()
-            words = () if single else tuple(_kept(moved(own, level, line.level, architecture)))
-            operands.append(Operand(_say(value, names), words))
-        if single:
-            (_, level), *_ = cell.sources
-            blocks = tuple(moved(blocks or (), level, line.level, architecture))
-        elif blocks is None:
-            blocks = architecture.then if line.merge is not None else ()
+            words = self.moved(operand.blocks, level, here)
+            ranked.append((_rank(value), Operand(_say(value, names), words)))
         if line.merge is not None and WORDS[line.merge.name].commutes:
-            pairs = sorted(
-                zip(keys, operands, strict=True), key=lambda pair: (pair[0], _texts(pair[1]))
-            )
-            operands = [operand for _, operand in pairs]
-        addends = [_say(value, names) for value in sorted(cell.addends, key=_rank)]
-        return Line(
-            target,
-            line.level,
-            line.merge,
-            tuple(operands),
-            tuple(addends),
-            tuple(_kept(blocks)) or None,
-        )
+            ranked.sort(key=_order)
+        blocks = line.blocks or ()
+        if line.blocks is None and line.merge is not None:
+            blocks = self.architecture.then
+        operands = tuple([operand for _, operand in ranked])
+        return Line(target, here, line.merge, operands, addends, _kept(blocks) or None)
+
+    def moved(self, blocks: tuple[Word, ...], source: int, level: int) -> tuple[Word, ...]:
+        """An operand's blocks with its resampler written out, without what is idle."""
+        if blocks:
+            return _kept(tuple(moved(blocks, source, level, self.architecture)))
+        if source == level:
+            return ()
+        return (self.architecture.up if source > level else self.architecture.down,)
 
 
 def _say(value: Source, names: _Names) -> str:
@@ -332,12 +331,13 @@ def _say(value: Source, names: _Names) -> str:
     return names.of[value]
 
 
-def _kept(words: "list[Word] | tuple[Word, ...]") -> list[Word]:
-    return [word for word in words if word.name != "id"]
+def _kept(words: tuple[Word, ...]) -> tuple[Word, ...]:
+    return tuple([word for word in words if word.name != "id"])
 
 
-def _texts(operand: Operand) -> str:
-    return " ".join(map(str, operand.blocks))
+def _order(ranked: tuple[tuple[int, int, int], Operand]) -> tuple[tuple[int, int, int], str]:
+    rank, operand = ranked
+    return rank, " ".join(map(str, operand.blocks)) if operand.blocks else ""
 
 
 def _rank(value: Source) -> tuple[int, int, int]:

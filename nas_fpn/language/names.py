@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from functools import lru_cache
 
 from nas_fpn.language.words import WORDS
 
@@ -103,16 +104,19 @@ _ATTRIBUTES = frozenset(
 _MODULE_LIKE = re.compile(r"repeat[0-9]+|p[0-9]+_[0-9]+|operand[0-9]+|s[0-9]+|t_?[0-9]*_[0-9]+")
 
 
+@lru_cache(maxsize=4096)
 def is_backbone(name: str) -> bool:
     """Whether the name is a ``c`` with digits."""
     return name[0] == "c" and name[1:].isdigit()
 
 
+@lru_cache(maxsize=4096)
 def is_pyramid(name: str) -> bool:
     """Whether the name is a ``p`` with digits."""
     return name[0] == "p" and name[1:].isdigit()
 
 
+@lru_cache(maxsize=4096)
 def level_of(name: str) -> int | None:
     """The level that a name says itself, or None."""
     return int(name[1:]) if is_backbone(name) or is_pyramid(name) else None

@@ -118,11 +118,12 @@ class SpaceRepeat:
     items: tuple[SpaceLine | SpaceOrder, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Space:
     """A program with holes, checked: every genotype in range decodes.
 
-    ``shared`` are the words asked once, before all lines, in the order of the text.
+    ``shared`` are the words asked once, before all lines, in the order of the text. A space is
+    equal to itself only, so that what is known of it can be looked up without reading it whole.
     """
 
     doc: str

@@ -146,6 +146,10 @@ class _Block:
         self.levels = levels
         self.unused = unused  # the block's own names in order of first assignment
 
+    def level(self, feature: str) -> int:
+        level = self.levels.get(feature)
+        return int(feature[1:]) if level is None else level
+
 
 def _order(order: SpaceOrder, block: _Block, shared: dict[str, Word], answer: Answer) -> list[Line]:
     left = list(range(len(order.lines)))
@@ -159,95 +163,114 @@ def _order(order: SpaceOrder, block: _Block, shared: dict[str, Word], answer: An
 
 
 def _line(line: SpaceLine, block: _Block, shared: dict[str, Word], answer: Answer) -> Line:
-    target = line.target
+    target, unused = line.target, block.unused
     level = level_of(target)
     if level is None and line.level is not None:
         level = _number(line.level, answer)
-    merge = None if line.merge is None else _word(line.merge, shared, answer)
+    merge, blocks = None, None
+    if line.merge is None:
+        operand, level, blocks = _single(line, level, block, shared, answer)
+        operands = [operand]
+    else:
+        merge = _word(line.merge, shared, answer)
+        assert level is not None
+        operands = _operands(line, merge, level, block, shared, answer)
+        if line.blocks is not None:
+            blocks = tuple([_word(slot, shared, answer) for slot in line.blocks])
+    for operand in operands:
+        if operand.feature in unused:
+            unused[operand.feature] = False
+    addends = line.addends
+    for name in addends:
+        if name in unused:
+            unused[name] = False
+    if line.rest:
+        levels = block.levels
+        more = [n for n, free in unused.items() if free and levels[n] == level]
+        for name in more:
+            unused[name] = False
+        addends = (*addends, *more)
+    block.levels[target] = level
+    unused[target] = True
+    return Line(target, level, merge, tuple(operands), addends, blocks)
+
+
+def _single(
+    line: SpaceLine, level: int | None, block: _Block, shared: dict[str, Word], answer: Answer
+) -> tuple[Operand, int, tuple[Word, ...] | None]:
+    """The only source of a line, the line's level and its blocks, a resampler among them."""
+    (wanted,) = line.operands
+    feature = wanted.feature
+    if feature is None:
+        assert wanted.pick is not None
+        pool = list(block.unused)
+        feature = pool[answer(wanted.pick, pool)]
+    up, down = _each(wanted, answer)
+    source = block.level(feature)
+    if level is None:
+        level = source
+    words: list[Word] = []
+    if line.blocks is not None:
+        words = _acting([_word(slot, shared, answer) for slot in line.blocks], source, level)
+    mover = None if source == level else up if source > level else down
+    if mover is not None:
+        words.append(mover)
+    return _plain(feature), level, tuple(words) or None
+
+
+def _operands(
+    line: SpaceLine,
+    merge: Word,
+    level: int,
+    block: _Block,
+    shared: dict[str, Word],
+    answer: Answer,
+) -> list[Operand]:
+    """The operands of a merge that are present, each with its own blocks and resampler."""
     pool = list(block.unused)
-    operands: list[Operand] = []
-    stars: list[tuple[int, int]] = []
-    single = line.merge is None
-    ups: list[Word] = []
-    for position, wanted in enumerate(line.operands):
-        present = True
-        if wanted.present is not None:
-            present = answer(wanted.present, _PRESENT) == 1
+    found: list[Operand] = []
+    stars: list[int] = []
+    for wanted in line.operands:
+        present = wanted.present is None or answer(wanted.present, _PRESENT) == 1
         feature = wanted.feature
         if feature is None:
             assert wanted.pick is not None
-            index = answer(wanted.pick, pool)
-            feature = pool.pop(index)
-            stars.append((position, index))
-        blocks = [_word(slot, shared, answer) for slot in wanted.blocks]
+            feature = pool.pop(answer(wanted.pick, pool))
+            stars.append(len(found))
+        if not (wanted.blocks or wanted.up or wanted.down):
+            if present:
+                found.append(_plain(feature))
+            continue
+        words = [_word(slot, shared, answer) for slot in wanted.blocks]
         up, down = _each(wanted, answer)
-        source = block.levels.get(feature)
-        if source is None:
-            source = int(feature[1:])
-        if level is None:
-            level = source
-        if single:
-            mover = None if source == level else up if source > level else down
-            ups = [] if mover is None else [mover]
-        elif present:
-            if blocks:
-                blocks = _acting(blocks, source, level)
-            if source > level and up is not None:
-                blocks.append(up)
-            elif source < level and down is not None:
-                blocks.append(down)
-        if present:
-            operands.append(Operand(feature, tuple(blocks)))
-        else:
-            operands.append(_ABSENT)
-    assert level is not None
-    ending: tuple[Word, ...] | None = None
-    if line.blocks is not None:
-        written = [_word(slot, shared, answer) for slot in line.blocks]
-        if single and written:
-            source = block.levels.get(operands[0].feature)
-            if source is None:
-                source = int(operands[0].feature[1:])
-            written = _acting(written, source, level)
-        ending = tuple(written)
-    if ups:
-        ending = (*(ending or ()), *ups)
-    if single and not ending:
-        ending = None
-    if len(stars) > 1 and merge is not None and _COMMUTES[merge.name]:
-        _sort(operands, stars, block)
-    found = tuple([o for o in operands if o is not _ABSENT])
-    for operand in found:
-        if operand.feature in block.unused:
-            block.unused[operand.feature] = False
-    for name in line.addends:
-        if name in block.unused:
-            block.unused[name] = False
-    addends = line.addends
-    if line.rest:
-        levels = block.levels
-        more = [n for n, free in block.unused.items() if free and levels[n] == level]
-        for name in more:
-            block.unused[name] = False
-        addends = (*addends, *more)
-    block.levels[target] = level
-    block.unused[target] = True
-    return Line(target, level, merge, found, addends, ending)
+        if not present:
+            continue
+        source = block.level(feature)
+        words = _acting(words, source, level)
+        mover = None if source == level else up if source > level else down
+        if mover is not None:
+            words.append(mover)
+        found.append(Operand(feature, tuple(words)) if words else _plain(feature))
+    if len(stars) > 1 and _COMMUTES[merge.name]:
+        _sort(found, stars, block)
+    return found
 
 
-_ABSENT = Operand("absent")
+@lru_cache(maxsize=4096)
+def _plain(feature: str) -> Operand:
+    return Operand(feature)
 
 
-def _sort(operands: list[Operand], stars: list[tuple[int, int]], block: _Block) -> None:
+def _sort(operands: list[Operand], stars: list[int], block: _Block) -> None:
     """Put what the stars of a commuting merge have drawn in the order of the pool.
 
     The order drawn has no meaning there; so one architecture has one text, and the smallest of
     its genotypes decodes to it.
     """
     place = {name: k for k, name in enumerate(block.unused)}
-    drawn = [operands[position] for position, _ in stars]
-    drawn.sort(key=lambda operand: (place[operand.feature], str(operand)))
-    for (position, _), operand in zip(stars, drawn, strict=True):
+    drawn = [operands[position] for position in stars]
+    drawn.sort(key=lambda operand: place[operand.feature])  # drawn without replacement
+    for position, operand in zip(stars, drawn, strict=True):
         operands[position] = operand
 
 
@@ -262,6 +285,8 @@ def _each(wanted: SpaceOperand, answer: Answer) -> tuple[Word | None, Word | Non
 
 def _acting(blocks: list[Word], source: int, level: int) -> list[Word]:
     """The blocks without resamplers that have nothing to do, or would go the other way."""
+    if not blocks:
+        return []
     idle = ("up", "down") if source == level else ("down",) if source > level else ("up",)
     return [word for word in blocks if _KIND[word.name] not in idle]
 

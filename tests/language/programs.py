@@ -209,7 +209,7 @@ class _Writer:
             return f"{new[0]}..{new[-1]} = {merge}(*, {self.pick(*new)}) in any order"
         tail = self.pick("", " + rest", " -> conv3", " + rest -> {id | relu}")
         word = self.word(PAIRS, "merge")
-        if len(run) > 1 and self.chance():
+        if len(run) == int(run[-1][1:]) - int(run[0][1:]) + 1 if run else False:
             other = self.pick("*", "*", *names.all())
             return f"{run[0]}..{run[-1]} = {word}(*, {other}){tail}   in any order"
         first = self.count + 1
