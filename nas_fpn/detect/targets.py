@@ -16,6 +16,7 @@ from nas_fpn.detect.boxes import Grid
 __all__ = ["Targets", "assign_targets", "size_ranges"]
 
 FRACTION = 0.08  # torchvision's level 3 ends at 64 px of an image of 800
+LEAST_STRIDES = 2.5  # below, boxes fall to levels too coarse to have a point inside them
 INFINITY = float("inf")
 
 
@@ -34,13 +35,16 @@ def size_ranges(levels: Sequence[int], image_size: int) -> tuple[tuple[float, fl
     """For each level, the (least, most) reach in pixels of the boxes that it learns.
 
     A box's reach at a point is the largest of its four distances. Level k ends at
-    0.08 · 2^(k-3) of the image's side, the finest level begins at 0, the coarsest has no end:
-    torchvision's ranges (64, 128, 256, 512 px) at its image size of 800.
+    0.08 · 2^(k-3) of the image's side, but not before 2.5 of its strides; the finest level begins
+    at 0, the coarsest has no end. At torchvision's image size of 800 these are its ranges.
 
     >>> size_ranges((3, 4, 5), 800)
     ((0.0, 64.0), (64.0, 128.0), (128.0, inf))
+    >>> size_ranges((3, 4, 5), 128)
+    ((0.0, 20.0), (20.0, 40.0), (40.0, inf))
     """
-    ends = [FRACTION * image_size * 2.0 ** (level - 3) for level in levels]
+    strides = max(FRACTION * image_size / 2**3, LEAST_STRIDES)
+    ends = [strides * 2.0**level for level in levels]
     return tuple(zip([0.0, *ends[:-1]], [*ends[:-1], INFINITY], strict=True))
 
 

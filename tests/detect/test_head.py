@@ -70,6 +70,15 @@ def test_an_untrained_head_gives_each_class_one_in_a_hundred() -> None:
     assert 0.005 < chance < 0.02
 
 
+def test_a_distance_always_has_a_gradient() -> None:
+    head = make_head(depth=0)
+    torch.nn.init.constant_(head.distances.bias, -5.0)
+    distances = head([torch.randn(1, 12, 4, 4), torch.randn(1, 12, 2, 2)]).distances
+    distances.sum().backward()
+    assert (distances > 0).all()
+    assert (head.distances.bias.grad > 0).all()
+
+
 def test_unequal_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"levels \(3, 4\) have in_channels=\(8, 16\)"):
         DenseHead((8, 16), 3, levels=(3, 4))
