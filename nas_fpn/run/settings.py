@@ -9,9 +9,9 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from nas_fpn.errors import RunError
@@ -19,7 +19,7 @@ from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 
 __all__ = ["Run", "RunSettings", "read_run"]
 
-Setting = bool | int | float | str | list[str]
+Setting = bool | int | float | str | list[str] | dict[str, bool | int | float | str]
 
 OBJECTIVES = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
@@ -91,6 +91,12 @@ class RunSettings(BaseModel):
             near = _near(unknown[0], OBJECTIVES) if unknown else ""
             raise ValueError(f"should be among {', '.join(OBJECTIVES)}{near}")
         return objective
+
+    @model_validator(mode="after")
+    def _workers_have_the_device(self) -> Self:
+        if self.proxy.device == "cuda" and self.ray.workers and not self.ray.gpus_per_trial:
+            raise ValueError('device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1')
+        return self
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -166,7 +172,7 @@ def _fault(error: ErrorDetails) -> str:
     )
     given = error["input"]
     shown = "" if isinstance(given, dict) else f" = {json.dumps(given, default=str)}"
-    return f"{key}{shown}: {what}"
+    return f"{key}{shown}: {what}" if key else what
 
 
 def _model(keys: tuple[int | str, ...]) -> type[BaseModel]:
