@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from nas_fpn.language.lower import moved
+from nas_fpn.language.names import BACKBONE_LEVELS
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.values import Cell, Flow, Loop, Source, flow
 from nas_fpn.language.words import WORDS
@@ -73,16 +74,11 @@ def _inline(plain: Flow) -> Flow:
 def _renamed(cell: Cell, known: dict[Source, Source]) -> Cell:
     if not known:
         return cell
-    return Cell(
-        cell.number,
-        cell.line,
-        tuple((known.get(value, value), level) for value, level in cell.sources),
-        tuple(known.get(value, value) for value in cell.addends),
-    )
-
-
-def _reads(cell: Cell) -> list[Source]:
-    return [*(value for value, _ in cell.sources), *cell.addends]
+    if known.keys().isdisjoint(cell.reads):
+        return cell
+    sources = tuple([(known.get(value, value), level) for value, level in cell.sources])
+    addends = tuple([known.get(value, value) for value in cell.addends])
+    return Cell(cell.number, cell.line, sources, addends, tuple([v for v, _ in sources]) + addends)
 
 
 def _live(plain: Flow) -> set[Source]:
@@ -92,7 +88,7 @@ def _live(plain: Flow) -> set[Source]:
     for item in reversed(plain.items):
         if isinstance(item, Cell):
             if item.number in wanted:
-                wanted.update(_reads(item))
+                wanted.update(item.reads)
             continue
         loops -= 1
         label, entry = f"loop{loops}", dict(item.entry)
@@ -103,7 +99,7 @@ def _live(plain: Flow) -> set[Source]:
             inside = {leave[name] for name in names}
             for cell in reversed(item.cells):
                 if cell.number in inside:
-                    inside.update(_reads(cell))
+                    inside.update(cell.reads)
             more = {name for name in leave if ("in", name) in inside} - names
             if not more:
                 break
@@ -134,8 +130,8 @@ class _Writer:
         self.architecture = architecture
         self.plain = plain
         self.live = live
+        self.then = _kept(architecture.then)
         self.count = 0
-        self.loops = 0
 
     def write(self) -> list[Line | Repeat]:
         """The items of the canonical program."""
@@ -155,7 +151,7 @@ class _Writer:
                     pins.append((position, {n: entry[n] for n in carry}))
         pins.append((len(items), dict(self.plain.outputs)))
         uses = self.last_uses(items, live_loops, pins)
-        names = _Names()
+        names = _Names({("c", level): f"c{level}" for level in BACKBONE_LEVELS})
         written: list[Line | Repeat] = []
         for position, item in enumerate(items):
             if isinstance(item, Cell):
@@ -191,7 +187,7 @@ class _Writer:
         pins = [(len(cells), exits)]
         uses: dict[Source, int] = {}
         for position, cell in enumerate(cells):
-            uses.update(dict.fromkeys(_reads(cell), position))
+            uses.update(dict.fromkeys(cell.reads, position))
         uses.update(dict.fromkeys(exits.values(), len(cells)))
         written: list[Line | Repeat] = []
         for position, cell in enumerate(cells):
@@ -229,7 +225,7 @@ class _Writer:
             inside = 0.5 if isinstance(item, Loop) else 0
             for cell in cells:
                 if cell.number in self.live:
-                    for value in _reads(cell):
+                    for value in cell.reads:
                         uses[value] = position + (1 if inside else 0)
         for position, wanted in pins:
             for value in wanted.values():
@@ -246,9 +242,10 @@ class _Writer:
         for place, wanted in pins:
             if place <= position:
                 continue
-            for name, value in wanted.items():
-                if value == number and name not in asked:
-                    return name
+            if number in wanted.values():
+                for name, value in wanted.items():
+                    if value == number and name not in asked:
+                        return name
             asked.update(wanted)
         return self.fresh()
 
@@ -299,22 +296,23 @@ class _Writer:
         line, here = cell.line, cell.line.level
         addends: tuple[str, ...] = ()
         if cell.addends:
-            addends = tuple([_say(value, names) for value in sorted(cell.addends, key=_rank)])
+            addends = tuple([names.of[value] for value in sorted(cell.addends, key=_rank)])
         if line.merge is None and not addends:
             ((value, level),) = cell.sources
             blocks = self.moved(line.blocks or (), level, here)
-            return Line(target, here, None, (Operand(_say(value, names)),), (), blocks or None)
-        ranked = []
-        for operand, (value, level) in zip(line.operands, cell.sources, strict=True):
-            words = self.moved(operand.blocks, level, here)
-            ranked.append((_rank(value), Operand(_say(value, names), words)))
+            return Line(target, here, None, (Operand(names.of[value]),), (), blocks or None)
+        if line.blocks is None:
+            blocks = () if line.merge is None else self.then
+        else:
+            blocks = _kept(line.blocks)
+        operands = [
+            Operand(names.of[value], self.moved(operand.blocks, level, here))
+            for operand, (value, level) in zip(line.operands, cell.sources, strict=True)
+        ]
         if line.merge is not None and WORDS[line.merge.name].commutes:
-            ranked.sort(key=_order)
-        blocks = line.blocks or ()
-        if line.blocks is None and line.merge is not None:
-            blocks = self.architecture.then
-        operands = tuple([operand for _, operand in ranked])
-        return Line(target, here, line.merge, operands, addends, _kept(blocks) or None)
+            ranks = [_rank(value) for value, _ in cell.sources]
+            operands = [one for _, one in sorted(zip(ranks, operands, strict=True), key=_order)]
+        return Line(target, here, line.merge, tuple(operands), addends, blocks or None)
 
     def moved(self, blocks: tuple[Word, ...], source: int, level: int) -> tuple[Word, ...]:
         """An operand's blocks with its resampler written out, without what is idle."""
@@ -323,12 +321,6 @@ class _Writer:
         if source == level:
             return ()
         return (self.architecture.up if source > level else self.architecture.down,)
-
-
-def _say(value: Source, names: _Names) -> str:
-    if isinstance(value, tuple) and value[0] == "c":
-        return f"c{value[1]}"
-    return names.of[value]
 
 
 def _kept(words: tuple[Word, ...]) -> tuple[Word, ...]:

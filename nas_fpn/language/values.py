@@ -5,8 +5,9 @@ repeated body finds in a pyramid name when a pass begins, or the number of the l
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from nas_fpn.language.names import is_backbone, is_pyramid, level_of
+from nas_fpn.language.names import is_pyramid, level_of
 from nas_fpn.language.program import Architecture, Line
 
 __all__ = ["Cell", "Flow", "Loop", "Source", "flow", "is_alias"]
@@ -14,14 +15,17 @@ __all__ = ["Cell", "Flow", "Loop", "Source", "flow", "is_alias"]
 Source = tuple[str, int] | tuple[str, str] | int
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A line that makes a value: number, the line, its sources with their levels."""
+class Cell(NamedTuple):
+    """A line that makes a value: number, the line, its sources with their levels.
+
+    ``reads`` are the values of its sources and its addends.
+    """
 
     number: int
     line: Line
     sources: tuple[tuple[Source, int], ...]
     addends: tuple[Source, ...]
+    reads: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +109,20 @@ class _State:
 
     def line(self, line: Line, env: dict[str, Source]) -> Cell | None:
         """Bind the line's target in ``env``; None where the line is an alias."""
-        sources = tuple(self.source(operand.feature, env) for operand in line.operands)
-        if is_alias(line, tuple(level for _, level in sources)):
-            env[line.target] = sources[0][0]
+        sources = tuple([self.source(operand.feature, env) for operand in line.operands])
+        reads = tuple([value for value, _ in sources])
+        if line.merge is None and is_alias(line, (sources[0][1],)):
+            env[line.target] = reads[0]
             return None
         number = self.count
         self.count += 1
         self.levels[number] = line.level
-        cell = Cell(number, line, sources, tuple(env[name] for name in line.addends))
+        addends = tuple([env[name] for name in line.addends]) if line.addends else ()
         env[line.target] = number
-        return cell
+        return Cell(number, line, sources, addends, reads + addends)
 
     def source(self, name: str, env: dict[str, Source]) -> tuple[Source, int]:
-        if is_backbone(name):
+        value = env.get(name)
+        if value is None:  # no assignment of this name: a backbone's
             return ("c", int(name[1:])), int(name[1:])
-        return env[name], self.levels[env[name]]
+        return value, self.levels[value]
