@@ -128,12 +128,12 @@ def show(
     svg: Annotated[Path | None, typer.Option(help="Write the drawing to this file.")] = None,
     json_: Json = False,
 ) -> None:
-    """Print a neck as text, and draw it: levels as rows, merges as nodes.
+    """Print a neck as text and as a picture: levels as rows, merges as nodes.
 
     Example: nas-fpn show panet --svg panet.svg
     """
     from nas_fpn import language
-    from nas_fpn.language.draw import draw
+    from nas_fpn.language.draw import draw, draw_text
 
     architecture = _neck(neck)
     identity = language.identity(architecture)
@@ -152,7 +152,8 @@ def show(
             }
         )
     else:
-        typer.echo(f"# {identity}\n{architecture}", nl=False)
+        picture = "".join(f"# {row}".rstrip() + "\n" for row in draw_text(architecture).split("\n"))
+        typer.echo(f"{architecture}\n# {identity}\n{picture}", nl=False)
 
 
 @app.command()

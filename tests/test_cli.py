@@ -78,6 +78,9 @@ def test_show_prints_a_neck_and_draws_it(
     assert code == 0
     assert "p4 = sum(p4, p5)" in out
     assert (tmp_path / "fpn.svg").read_text().startswith("<svg")
+    file = tmp_path / "again.neck"
+    file.write_text(out)
+    assert run(capsys, "show", str(file))[1] == out, "what is printed is a program"
 
 
 def test_a_name_means_the_neck_where_a_neck_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:

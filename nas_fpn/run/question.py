@@ -15,17 +15,20 @@ from nas_fpn.language import (
     cost,
     decode,
     find_neck,
+    find_space,
+    fit,
     identity,
     lower,
+    read,
     read_neck,
 )
-from nas_fpn.language.fit import fit
 from nas_fpn.language.names import is_backbone, level_of
 from nas_fpn.language.words import WORDS
 from nas_fpn.record import Genotype
-from nas_fpn.search.controller import Problem
+from nas_fpn.run.settings import Run
+from nas_fpn.search import Problem, find_controller
 
-__all__ = ["Fitted", "Frame", "fitted_baselines", "frame_of", "make_problem"]
+__all__ = ["Fitted", "Frame", "Question", "frame_of", "make_problem", "read_question"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,74 @@ class Frame:
     reads: tuple[int, ...]
     levels: tuple[int, ...]
     width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A hand-designed neck at a run's own width and levels; ``note`` says what that took."""
+
+    name: str
+    neck: Architecture
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the names in a ``run.toml`` mean: files found and read, baselines fitted.
+
+    ``levels`` are those that the backbone has to give; ``warmup_neck`` is an FPN.
+    """
+
+    space: Space
+    space_file: Path
+    controller_file: Path
+    frame: Frame
+    levels: tuple[int, ...]
+    baselines: tuple[Fitted, ...]
+    warmup_neck: Architecture
+
+
+def read_question(run: Run) -> Question:
+    """Find and read the space, the controller and the baselines of a run.
+
+    Names are of what is shipped; paths are relative to the run's folder.
+
+    Raises:
+        RunError: naming all that is not found or wrong at once.
+    """
+    settings, faults = run.settings, []
+    frame, controller = None, None
+    try:
+        path = find_space(_file(run, settings.space))
+        space = read(path)
+        frame = frame_of(space)
+    except SpaceError as fault:
+        faults.append(f"space = {settings.space!r}: {fault}")
+    try:
+        controller = find_controller(settings.controller, base=run.folder)
+    except RunError as fault:
+        faults.append(str(fault))
+    if frame is None or controller is None:
+        raise _faults(run, faults)
+    baselines = []
+    for name in settings.baselines:
+        try:
+            baselines.append(_fitted(find_neck(_file(run, name)), frame))
+        except SpaceError as fault:
+            faults.append(f"baselines: {name!r}: {fault}")
+    if faults:
+        raise _faults(run, faults)
+    return Question(
+        space=space,
+        space_file=path,
+        controller_file=controller,
+        frame=frame,
+        levels=tuple(
+            sorted({*frame.reads, *(k for one in baselines for k in lower(one.neck).inputs)})
+        ),
+        baselines=tuple(baselines),
+        warmup_neck=_fitted(find_neck("fpn"), frame).neck,
+    )
 
 
 def frame_of(space: Space) -> Frame:
@@ -88,33 +159,20 @@ def make_problem(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A hand-designed neck at a run's own width and levels; ``note`` says what that took."""
-
-    name: str
-    neck: Architecture
-    note: str
+def _file(run: Run, name: str) -> str | Path:
+    """A shipped name as it is; a path from the run's folder."""
+    return run.folder / name if name.endswith((".space", ".neck")) else name
 
 
-def fitted_baselines(names: tuple[str, ...], frame: Frame, *, folder: Path) -> tuple[Fitted, ...]:
-    """The hand-designed necks of a run.
+def _faults(run: Run, faults: list[str]) -> RunError:
+    rows = "\n".join(faults).replace("\n", "\n  ")
+    return RunError(f"{run.folder / 'run.toml'}:\n  {rows}")
 
-    A name is of a shipped neck, or a path to a ``.neck`` file, relative to ``folder``.
 
-    Raises:
-        RunError: where a neck is not found, is wrong, or cannot give the levels of the space.
-    """
-    found = []
-    for name in names:
-        try:
-            path = find_neck(folder / name if name.endswith(".neck") else name)
-            shipped = read_neck(path)
-            neck = fit(shipped, width=frame.width, levels=frame.levels)
-        except SpaceError as fault:
-            raise RunError(f"baselines: {name!r}: {fault}") from None
-        found.append(Fitted(path.stem, neck, _note(path.stem, shipped, neck)))
-    return tuple(found)
+def _fitted(path: Path, frame: Frame) -> Fitted:
+    shipped = read_neck(path)
+    neck = fit(shipped, width=frame.width, levels=frame.levels)
+    return Fitted(path.stem, neck, _note(path.stem, shipped, neck))
 
 
 def _note(name: str, shipped: Architecture, neck: Architecture) -> str:

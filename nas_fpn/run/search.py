@@ -4,9 +4,8 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,25 +16,28 @@ from nas_fpn.language import (
     Space,
     decode,
     encode,
-    find_space,
     identity,
-    lower,
-    read,
 )
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, Record, read_history
 from nas_fpn.run.best import export_best
 from nas_fpn.run.prepare import Step, prepare
-from nas_fpn.run.question import fitted_baselines, frame_of, make_problem
+from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.run.trainer import Trainer, cached_bank, neck_cost
-from nas_fpn.search.halving import Halving
-from nas_fpn.search.header import budget_on_record
-from nas_fpn.search.loading import find_controller, load_controller
-from nas_fpn.search.local import search_here
-from nas_fpn.search.loop import Loop
-from nas_fpn.search.plan import Baseline, NeckFacts, Plan
-from nas_fpn.search.progress import Progress
+from nas_fpn.search import (
+    Baseline,
+    Controller,
+    Halving,
+    Loop,
+    NeckFacts,
+    Plan,
+    Problem,
+    Progress,
+    budget_on_record,
+    load_controller,
+    search_here,
+)
 from nas_fpn.search.tune import search_on_ray
 
 __all__ = ["Begun", "Event", "search_run", "trials_wanted"]
@@ -76,22 +78,29 @@ def search_run(
     settings = run.settings
     history_path = run.folder / "history.jsonl"
     wanted = trials_wanted(settings, budget_on_record(read_history(history_path)), trials)
-    space_path = find_space(_resolved(run, settings.space, (".space", ".neck")))
-    controller_path = find_controller(settings.controller, base=run.folder)
-    space = read(space_path)
-    frame = frame_of(space)
-    necks = fitted_baselines(settings.baselines, frame, folder=run.folder)
-    levels = sorted({*frame.reads, *(k for one in necks for k in lower(one.neck).inputs)})
-    (fpn,) = fitted_baselines(("fpn",), frame, folder=run.folder)
-    prepared = yield from prepare(run, levels, warmup_neck=fpn.neck)
-    notes = (*prepared.notes, *(one.note for one in necks))
+    question = read_question(run)
+    space = question.space
+
+    def ask(in_channels: Mapping[int, int]) -> tuple[Problem, Controller]:
+        problem = make_problem(
+            space,
+            in_channels,
+            image_size=settings.proxy.image_size,
+            objectives=settings.objectives,
+        )
+        controller = load_controller(
+            question.controller_file,
+            problem,
+            seed=settings.seed,
+            settings=settings.controller_settings,
+        )
+        return problem, controller
+
+    ask(dict.fromkeys(question.levels, 1))  # its settings are wrong now, not after the warm-up
+    prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
+    notes = (*prepared.notes, *(one.note for one in question.baselines))
     bank = cached_bank(prepared.bank)
-    problem = make_problem(
-        space, bank.channels, image_size=bank.image_size, objectives=settings.objectives
-    )
-    controller = load_controller(
-        controller_path, problem, seed=settings.seed, settings=settings.controller_settings
-    )
+    problem, controller = ask(bank.channels)
 
     def facts(genotype: Genotype) -> NeckFacts:
         return _facts(decode(space, genotype), bank)
@@ -101,7 +110,8 @@ def search_run(
         facts=facts,
         trials=wanted,
         baselines=tuple(
-            Baseline(one.name, _facts(one.neck, bank), _genotype(space, one.neck)) for one in necks
+            Baseline(one.name, _facts(one.neck, bank), _genotype(space, one.neck))
+            for one in question.baselines
         ),
         limits=_limits(settings),
         halving=Halving(settings.proxy.steps) if settings.ray.asha else None,
@@ -114,7 +124,7 @@ def search_run(
         costs=tuple(name[1:] for name in settings.objectives if name.startswith("-")),
     )
     with Record(history_path) as record:
-        header = _header(run, bank, notes=notes, trials=wanted, files=(space_path, controller_path))
+        header = _header(run, question, bank=bank, notes=notes, trials=wanted)
         loop = Loop(record, controller, plan, header=header)
         yield Begun(wanted, len(plan.baselines), loop.entries, notes)
         yield from _driven(run, loop, trainer)
@@ -152,11 +162,6 @@ def _driven(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
     )
 
 
-def _resolved(run: Run, name: str, suffixes: tuple[str, ...]) -> str | Path:
-    """A shipped name as it is, a path from the run's folder."""
-    return run.folder / name if name.endswith(suffixes) else name
-
-
 def _facts(architecture: Architecture, bank: Bank) -> NeckFacts:
     price = asdict(neck_cost(architecture, bank))
     return NeckFacts(identity(architecture), str(architecture), price)
@@ -180,11 +185,12 @@ def _limits(settings: RunSettings) -> dict[str, float]:
 
 
 def _header(
-    run: Run, bank: Bank, *, notes: tuple[str, ...], trials: int, files: tuple[Path, Path]
+    run: Run, question: Question, *, bank: Bank, notes: tuple[str, ...], trials: int
 ) -> dict[str, Any]:
     """The first line of the record: all that the answer depends on."""
     settings = run.settings.model_dump(mode="json", exclude={"ray"})
     settings |= {"budget": {"trials": trials}, "notes": list(notes)}
+    files = (question.space_file, question.controller_file)
     space, controller = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
     return {
         "seed": run.settings.seed,

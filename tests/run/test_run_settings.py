@@ -6,6 +6,7 @@ import pytest
 
 from nas_fpn.errors import RunError
 from nas_fpn.run import RunSettings, read_run, run_toml, start_run
+from nas_fpn.run.question import read_question
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 
@@ -96,3 +97,38 @@ def test_every_setting_is_explained() -> None:
     rows = run_toml("mine", {}).splitlines()
     assert all("# " in row for row in rows if "=" in row)
     assert "None" not in "".join(rows)
+
+
+def test_all_that_is_not_found_is_named_at_once(tmp_path: Path) -> None:
+    write(tmp_path, 'space = "quik"\ncontroller = "randomsearch"\n')
+    with pytest.raises(RunError) as error:
+        read_question(read_run(tmp_path))
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path.resolve() / 'run.toml'}:\n")
+    assert "space = 'quik'" in message
+    assert "did you mean 'quick'" in message
+    assert "did you mean 'random_search'" in message
+    write(tmp_path, 'space = "quick"\nbaselines = ["fnp", "fpn", "mine.neck"]\n')
+    with pytest.raises(RunError) as error:
+        read_question(read_run(tmp_path))
+    assert "baselines: 'fnp'" in str(error.value)
+    assert "baselines: 'mine.neck'" in str(error.value)
+
+
+def test_a_path_in_the_file_is_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.space").write_text("width {8 | 16}\np3..p4 = c3..c4 -> conv1\n")
+    (tmp_path / "mine.neck").write_text("p3..p5 = c3..c5 -> conv1\n")
+    write(tmp_path, 'space = "mine.space"\nbaselines = ["mine.neck"]\n')
+    question = read_question(read_run(tmp_path))
+    assert question.frame.levels == (3, 4)
+    assert question.frame.width == 16, "controls stand at the largest width"
+    assert question.levels == (3, 4)
+    assert question.baselines[0].note == "baseline mine: width 16; p5 cut"
+
+
+def test_workers_without_a_gpu_cannot_train_on_one(tmp_path: Path) -> None:
+    write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\n')
+    with pytest.raises(RunError, match="needs gpus_per_trial"):
+        read_run(tmp_path)
+    write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\ngpus_per_trial = 0.5\n')
+    assert read_run(tmp_path).settings.ray.gpus_per_trial == 0.5
