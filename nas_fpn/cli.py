@@ -152,7 +152,7 @@ def show(
             }
         )
     else:
-        picture = "".join(f"# {row}".rstrip() + "\n" for row in draw_text(architecture).split("\n"))
+        picture = "".join(f"# {row}".rstrip() + "\n" for row in draw_text(architecture).splitlines())
         typer.echo(f"{architecture}\n# {identity}\n{picture}", nl=False)
 
 
