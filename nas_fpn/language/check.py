@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from nas_fpn.language.layout import Source, Span, near
 from nas_fpn.language.names import BACKBONE_LEVELS, is_backbone, is_pyramid, level_of
+from nas_fpn.language.parse import MOST_OPERANDS
 from nas_fpn.language.syntax import (
     Body,
     Feature,
@@ -270,11 +271,14 @@ class _Check:
                 )
             more.append((addend.span, _name(addend), value))
         if line.rest:
-            more.extend(
-                (line.span, name, value)
-                for name, value in block.own.items()
-                if value.levels & levels
-            )
+            rest = [(n, value) for n, value in block.own.items() if value.levels & levels]
+            more.extend((line.span, name, value) for name, value in rest)
+            if len(line.terms) + len(more) > MOST_OPERANDS:
+                self.fail(
+                    line.span,
+                    f"'+ rest' could make more than {MOST_OPERANDS} operands in a line",
+                    f"this block has {len(rest)} names at its level; name what it adds",
+                )
         for span, name, value in more:
             self.raw(Feature(name, span), value, "added")
             if len(channels | value.channels) > 1:
