@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nas_fpn.detect.coco import read_coco
 from nas_fpn.detect.dataset import Dataset, split_dataset
-from nas_fpn.detect.shapes import write_shapes
+from nas_fpn.detect.shapes import VERSION, write_shapes
 from nas_fpn.errors import DataError
 from nas_fpn.proxy.settings import DataSettings
 
@@ -78,7 +78,7 @@ def _embedded(settings: DataSettings, cache: Path, *, image_size: int) -> DataSe
         "test": settings.shapes_test,
         "warmup": settings.shapes_warmup,
     }
-    asked = json.dumps([settings.shapes_seed, image_size, counts])
+    asked = json.dumps([VERSION, settings.shapes_seed, image_size, counts])
     folder = cache / f"shapes-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
     write_shapes(folder, seed=settings.shapes_seed, image_size=image_size, **counts)
     files = {split: folder / f"{split}.json" for split, count in counts.items() if count}
