@@ -317,14 +317,17 @@ class _Writer:
     def moved(self, blocks: tuple[Word, ...], source: int, level: int) -> tuple[Word, ...]:
         """An operand's blocks with its resampler written out, without what is idle."""
         if blocks:
-            return _kept(tuple(moved(blocks, source, level, self.architecture)))
+            if source != level:
+                blocks = tuple(moved(blocks, source, level, self.architecture))
+            return _kept(blocks)
         if source == level:
             return ()
         return (self.architecture.up if source > level else self.architecture.down,)
 
 
 def _kept(words: tuple[Word, ...]) -> tuple[Word, ...]:
-    return tuple([word for word in words if word.name != "id"])
+    kept = tuple([word for word in words if word.name != "id"])
+    return words if len(kept) == len(words) else kept
 
 
 def _order(ranked: tuple[tuple[int, int, int], Operand]) -> tuple[tuple[int, int, int], str]:

@@ -4,11 +4,12 @@ Every hole becomes a choice: a name that a person recognises in a table, and a f
 options that never depends on other answers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas_fpn.language.check import Facts, check
+from nas_fpn.language.names import level_of
 from nas_fpn.language.parse import read_program
-from nas_fpn.language.program import Word
+from nas_fpn.language.program import Line, Operand, Word
 from nas_fpn.language.syntax import (
     Body,
     HeadSetting,
@@ -88,7 +89,10 @@ class SpaceOperand:
 
 @dataclass(frozen=True, slots=True)
 class SpaceLine:
-    """A line of a space. ``blocks`` None: no arrow."""
+    """A line of a space. ``blocks`` None: no arrow.
+
+    ``fixed`` is what the line becomes in every walk, where nothing in it is open.
+    """
 
     target: str
     level: int | AskNumber | None
@@ -97,6 +101,7 @@ class SpaceLine:
     addends: tuple[str, ...]
     rest: bool
     blocks: tuple[Slot, ...] | None
+    fixed: Line | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +238,8 @@ class _Compiler:
 
     def item(self, item: Statement | Order) -> SpaceLine | SpaceOrder:
         if isinstance(item, Statement):
-            return self.line(item, self.label(item.target.name or ""), (item,))
+            line = self.line(item, self.label(item.target.name or ""), (item,))
+            return replace(line, fixed=_fixed(line))
         label = self.label(item.label)
         lines = item.statements
         for name in [line.target.name or "" for line in lines if len(lines) > 1]:
@@ -350,3 +356,31 @@ class _Compiler:
             full = f"{full}~{self.taken[full]}"
         self.taken[full] = 1
         return full
+
+
+def _fixed(line: SpaceLine) -> Line | None:
+    """The line as every walk makes it; None where an answer or another line decides something.
+
+    Where the names say all levels, the check has made sure that each resampler acts.
+    """
+    level = level_of(line.target) or line.level
+    merge, blocks, operands = line.merge, None, []
+    for operand in line.operands:
+        source = level_of(operand.feature or "*")
+        words = _plain(operand.blocks)
+        if source is None or operand.present or operand.up or operand.down or words is None:
+            return None
+        operands.append(Operand(operand.feature or "", words))
+        level = level or source
+    if line.blocks is not None:
+        blocks = _plain(line.blocks)
+        if blocks is None:
+            return None
+    if line.rest or not isinstance(level, int) or isinstance(merge, AskWord | Shared):
+        return None
+    return Line(line.target, level, merge, tuple(operands), line.addends, blocks)
+
+
+def _plain(slots: tuple[Slot, ...]) -> tuple[Word, ...] | None:
+    words = tuple([slot for slot in slots if isinstance(slot, Word)])
+    return words if len(words) == len(slots) else None

@@ -163,7 +163,14 @@ def _order(order: SpaceOrder, block: _Block, shared: dict[str, Word], answer: An
 
 
 def _line(line: SpaceLine, block: _Block, shared: dict[str, Word], answer: Answer) -> Line:
-    target, unused = line.target, block.unused
+    target, unused, fixed = line.target, block.unused, line.fixed
+    if fixed is not None:
+        for name in (*[operand.feature for operand in fixed.operands], *fixed.addends):
+            if name in unused:
+                unused[name] = False
+        block.levels[target] = fixed.level
+        unused[target] = True
+        return fixed
     level = level_of(target)
     if level is None and line.level is not None:
         level = _number(line.level, answer)
