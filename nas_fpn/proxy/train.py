@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from nas_fpn.proxy.bank import Bank, Split
 from torch import Tensor, nn
 
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.head import DenseHead
+from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
