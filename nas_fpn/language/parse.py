@@ -156,14 +156,20 @@ def _setting(source: Source, row: Row, tree: Tree[Token], head: _Head) -> None:
             source, number, _tree(tree.children[0]), what="width", least=1, most=MOST_WIDTH
         )
     elif kind == "then":
-        slots = tuple(word_slot(source, number, _tree(t), lets=head.lets) for t in tree.children)
+        slots = tuple(
+            word_slot(source, number, _tree(t), lets=head.lets, kinds=("block",))
+            for t in tree.children
+        )
         for slot in slots:
             _expect(source, slot, head.lets, "block")
         head.then = slots
     else:
-        slot = word_slot(source, number, _tree(tree.children[-1]), lets=head.lets)
-        _expect(source, slot, head.lets, "up" if kind == "up" else "down")
-        setting = HeadSetting(slot, each=isinstance(tree.children[0], Token))
+        each = isinstance(tree.children[0], Token)
+        mover: Kind = "up" if kind == "up" else "down"
+        tree = _tree(tree.children[-1])
+        slot = word_slot(source, number, tree, lets=head.lets, kinds=(mover,))
+        _expect(source, slot, head.lets, mover)
+        setting = HeadSetting(slot, each=each)
         if kind == "up":
             head.up = setting
         else:
@@ -235,7 +241,7 @@ def _source(
             )
         return None, [(names, False, ())]
     word, *operands = tree.children
-    merge = word_slot(source, row.number, _tree(word), lets=lets)
+    merge = word_slot(source, row.number, _tree(word), lets=lets, kinds=("merge",))
     _expect(source, merge, lets, "merge")
     terms = []
     for position, operand in enumerate(operands):
@@ -258,7 +264,10 @@ def _source(
 def _blocks(
     source: Source, row: Row, tree: Tree[Token], lets: dict[str, WordSlot]
 ) -> tuple[WordSlot, ...]:
-    slots = tuple(word_slot(source, row.number, _tree(t), lets=lets) for t in tree.children)
+    slots = tuple(
+        word_slot(source, row.number, _tree(t), lets=lets, kinds=("up", "down", "block"))
+        for t in tree.children
+    )
     for slot in slots:
         if kind_of(slot, lets) == "merge":
             _expect(source, slot, lets, "block")

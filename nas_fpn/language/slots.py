@@ -6,7 +6,7 @@ from nas_fpn.language.grammar import Leaf
 from nas_fpn.language.layout import Source, Span, near
 from nas_fpn.language.program import Value, Word
 from nas_fpn.language.syntax import LetName, NumberSlot, WordHole, WordSlot
-from nas_fpn.language.words import WORDS, Argument, Kind
+from nas_fpn.language.words import KINDS, WORDS, Argument, Kind
 
 __all__ = [
     "A_KIND",
@@ -79,15 +79,23 @@ def number_slot(
 
 
 def word_slot(
-    source: Source, line: int, tree: Tree[Token], *, lets: dict[str, WordSlot]
+    source: Source,
+    line: int,
+    tree: Tree[Token],
+    *,
+    lets: dict[str, WordSlot],
+    kinds: tuple[Kind, ...] = KINDS,
 ) -> WordSlot:
-    """Read ``word: NAME arguments? | hole``: a word, a let's name, or a hole of one kind."""
+    """Read ``word: NAME arguments? | hole``: a word, a let's name, or a hole of one kind.
+
+    ``kinds`` are those that an error about an unknown word lists.
+    """
     head = tree.children[0]
     span = span_of(tree, line)
     if isinstance(head, Token):
         if str(head) in lets and len(tree.children) == 1:
             return WordSlot(LetName(str(head)), span)
-        return WordSlot(_word(source, line, tree, list(lets)), span)
+        return WordSlot(_word(source, line, tree, list(lets), kinds), span)
     if head.data == "run":
         source.fail(span, "a run of numbers where a word stands", "list words: {sum | gp}")
     words: list[Word] = []
@@ -95,7 +103,7 @@ def word_slot(
         token = option.children[0]
         if isinstance(token, Token) and token.type == "NUMBER":
             source.fail(span_of(option, line), f"{token} is no word", "list words: {sum | gp}")
-        word = _word(source, line, option, [])
+        word = _word(source, line, option, [], kinds)
         if words and WORDS[word.name].kind != WORDS[words[0].name].kind:
             source.fail(
                 span_of(option, line),
@@ -139,7 +147,9 @@ def _bounded(source: Source, line: int, token: Token, what: str, least: int, mos
     return number
 
 
-def _word(source: Source, line: int, tree: Tree[Token], lets: list[str]) -> Word:
+def _word(
+    source: Source, line: int, tree: Tree[Token], lets: list[str], kinds: tuple[Kind, ...]
+) -> Word:
     token = tree.children[0]
     assert isinstance(token, Token)
     name = str(token)
@@ -150,17 +160,21 @@ def _word(source: Source, line: int, tree: Tree[Token], lets: list[str]) -> Word
             f"write them where {name!r} stands: let {name} = {{conv3[bias] | sep3[bias]}}",
         )
     if name not in WORDS:
-        below = _let_below(source, name)
-        if below:
+        stands = _let_line(source, name)
+        if stands and stands > line:
             source.fail(
                 span_of(token, line),
                 f"{name!r} is used before it stands",
-                f"the `let {name}` of line {below} must stand above line {line}",
+                f"the `let {name}` of line {stands} must stand above line {line}",
+            )
+        if stands and stands < line:
+            source.fail(
+                span_of(token, line), f"{name!r} is a `let`", "holes and lets offer words only"
             )
         source.fail(
             span_of(token, line),
             f"unknown word {name!r}",
-            "the words are " + ", ".join([*WORDS, *lets]) + near(name, [*WORDS, *lets]),
+            _there_are(name, [*[w for w in WORDS if WORDS[w].kind in kinds], *lets], kinds),
         )
     if len(tree.children) == 1:
         return Word(name)
@@ -179,8 +193,15 @@ def _word(source: Source, line: int, tree: Tree[Token], lets: list[str]) -> Word
     )
 
 
-def _let_below(source: Source, name: str) -> int | None:
-    """The line of a ``let`` of this name; only asked where none stands above."""
+def _there_are(name: str, known: list[str], kinds: tuple[Kind, ...]) -> str:
+    what = "blocks and resamplers" if len(kinds) == 3 else "words"
+    if len(kinds) == 1:
+        what = A_KIND[kinds[0]].partition(" ")[2] + "s"
+    return f"the {what} are {', '.join(known)}{near(name, known) or near(name, list(WORDS))}"
+
+
+def _let_line(source: Source, name: str) -> int | None:
+    """The line of a ``let`` of this name."""
     for number, text in enumerate(source.lines, 1):
         if text.startswith("let") and text[3:].partition("=")[0].strip() == name:
             return number
