@@ -1,7 +1,7 @@
 """Scenes of textured shapes over clutter: pictures that a detector needs all levels for.
 
-A class is an outline and a detail. The outline is disc, triangle or cross, at any size from
-8 pixels to half the picture. The detail is striped or plain; stripes have a period of some five
+A class is an outline and a detail. The outline is disc or cross, at any size from 8
+pixels to half the picture. The detail is striped or plain; stripes have a period of some five
 pixels at every size, far below the stride of the levels that large objects are found at. So the
 outline of a large object asks for a coarse level, its detail for a fine one.
 
@@ -21,7 +21,7 @@ __all__ = ["CLASSES", "Scene", "draw_scene"]
 
 Array = npt.NDArray[Any]
 
-OUTLINES = ("disc", "triangle", "cross")
+OUTLINES = ("disc", "cross")
 DETAILS = ("striped", "plain")
 CLASSES = tuple(f"{detail} {outline}" for outline in OUTLINES for detail in DETAILS)
 
@@ -145,12 +145,8 @@ def _outline(rng: np.random.Generator, grid: Array, *, outline: int, size: float
     stretch = np.sqrt(rng.uniform(0.8, 1.25))
     u, v = _turned(grid, rng.uniform(-TILT, TILT))
     u, v = u * stretch, v / stretch
-    around, away = np.arctan2(v, u), np.hypot(u, v)
     if OUTLINES[outline] == "disc":
-        inside = 0.5 * size - away
-    elif OUTLINES[outline] == "triangle":  # one corner up
-        third = 2 * np.pi / 3
-        inside = 0.29 * size / np.cos((around + np.pi / 2) % third - third / 2) - away
+        inside = 0.5 * size - np.hypot(u, v)
     else:
         across, along = np.minimum(abs(u), abs(v)), np.maximum(abs(u), abs(v))
         inside = np.minimum(0.17 * size - across, 0.5 * size - along)

@@ -14,7 +14,7 @@ from nas_fpn.errors import DataError
 __all__ = ["write_shapes"]
 
 MARK = "shapes.json"  # in every folder written here: its settings, and whether it is whole
-VERSION = 2  # of the scenes: other pixels for the same seed, another version
+VERSION = 3  # of the scenes: other pixels for the same seed, another version
 LEAST_SIZE = 64  # pixels; half of it still holds a large object
 
 
