@@ -60,7 +60,7 @@ class BackboneSettings(BaseModel):
     std: Colour | None = Field(None, description="of the input, RGB in 0..1; absent: the model's")
     warmup_steps: int = Field(500, ge=0, description='training steps of the warm-up ("none" only)')
     warmup_batch_size: int = Field(16, ge=1, description="images per step of the warm-up")
-    warmup_learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of the warm-up")
+    warmup_learning_rate: float = Field(5e-3, gt=0, description="peak learning rate of the warm-up")
     warmup_weight_decay: float = Field(1e-4, ge=0, description="weight decay of the warm-up")
 
 

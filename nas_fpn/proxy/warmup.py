@@ -165,7 +165,11 @@ def _train(
             categories=held_out.categories,
         )
 
-    yield from optimise(detector, schedule, loss=loss, evaluate=evaluate)
+    detector.to(memory_format=torch.channels_last)  # a third faster on a CPU
+    try:
+        yield from optimise(detector, schedule, loss=loss, evaluate=evaluate)
+    finally:
+        detector.to(memory_format=torch.contiguous_format)
 
 
 def _batches(images: Images, size: int, device: torch.device) -> Iterator[Batch]:

@@ -125,6 +125,7 @@ def test_the_warm_up_trains_the_backbone(images: Images) -> None:
     assert reports[-1].scores["loss"] < reports[0].scores["loss"]
     after = backbone.state_dict()
     assert not any(torch.equal(before[key], after[key]) for key in before if "tracked" not in key)
+    assert all(value.is_contiguous() for value in after.values())
 
 
 def test_the_same_seed_warms_up_alike(images: Images) -> None:
