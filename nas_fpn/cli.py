@@ -152,7 +152,9 @@ def show(
             }
         )
     else:
-        picture = "".join(f"# {row}".rstrip() + "\n" for row in draw_text(architecture).splitlines())
+        picture = "".join(
+            f"# {row}".rstrip() + "\n" for row in draw_text(architecture).splitlines()
+        )
         typer.echo(f"{architecture}\n# {identity}\n{picture}", nl=False)
 
 
