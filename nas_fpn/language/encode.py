@@ -166,9 +166,9 @@ def _next(
         yield from _line(state, item, known, space, architecture, None)
     elif isinstance(item, SpaceOrder):
         yield from _order(state, item, known, space, architecture)
-    elif isinstance(item, SpaceRepeat) and isinstance(known, Repeat):
-        yield from _open(state, item, known)
     elif isinstance(item, SpaceRepeat):
+        if isinstance(known, Repeat):
+            yield from _open(state, item, known)
         yield from _open_once(state, item)
     elif isinstance(item, _Close) and state.once:
         yield _close_once(state)

@@ -15,25 +15,27 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
 
     Whatever touches a level above the top one is cut: lines of such levels, operands and addends
     that came from them; a merge left with one operand becomes that operand, then the blocks of
-    the line. Levels that the neck lacks at the top are added by ``subsample``.
+    the line. So is what touches a level below the lowest, if the neck has outputs there. Levels
+    that the neck lacks at the top are added by ``subsample``.
 
     Raises SpaceError where the neck lacks levels at the bottom, or nothing is left of it.
     """
     top, bottom = max(levels), min(levels)
+    own = sorted({level_of(n) or 0 for n in _targets(architecture.items) if is_pyramid(n)})
+    kept = range(bottom if own[0] < bottom else 0, top + 1)
     gone: set[str] = set()
     items: list[Line | Repeat] = []
     for item in architecture.items:
         if isinstance(item, Line):
-            items.extend(_cut(item, top, gone, architecture))
+            items.extend(_cut(item, kept, gone, architecture))
             continue
         inner = set(gone)
-        lines = [line for old in item.lines for line in _cut(old, top, inner, architecture)]
+        lines = [line for old in item.lines for line in _cut(old, kept, inner, architecture)]
         gone |= {name for name in inner if is_pyramid(name)}
         if lines:
             items.append(Repeat(item.count, tuple(lines)))
     have = sorted({level_of(n) or 0 for n in _targets(items) if is_pyramid(n)})
     if not have or have[0] > bottom:
-        own = sorted({level_of(n) or 0 for n in _targets(architecture.items) if is_pyramid(n)})
         raise SpaceError(
             f"this neck has levels {own[0]}..{own[-1]}, but {bottom}..{top} are asked for\n"
             "choose a baseline that reaches the finest level"
@@ -44,10 +46,10 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
     return replace(architecture, items=tuple(items), width=width)
 
 
-def _cut(line: Line, top: int, gone: set[str], architecture: Architecture) -> list[Line]:
-    operands = tuple(o for o in line.operands if not _above(o.feature, top, gone))
-    addends = tuple(name for name in line.addends if not _above(name, top, gone))
-    if line.level > top or (not operands and not addends):
+def _cut(line: Line, kept: range, gone: set[str], architecture: Architecture) -> list[Line]:
+    operands = tuple(o for o in line.operands if not _outside(o.feature, kept, gone))
+    addends = tuple(name for name in line.addends if not _outside(name, kept, gone))
+    if line.level not in kept or (not operands and not addends):
         gone.add(line.target)
         return []
     gone.discard(line.target)
@@ -67,8 +69,8 @@ def _cut(line: Line, top: int, gone: set[str], architecture: Architecture) -> li
     return [replace(line, merge=None, operands=(Operand(only.feature),), blocks=words or None)]
 
 
-def _above(name: str, top: int, gone: set[str]) -> bool:
-    return name in gone or (is_backbone(name) and (level_of(name) or 0) > top)
+def _outside(name: str, kept: range, gone: set[str]) -> bool:
+    return name in gone or (is_backbone(name) and level_of(name) not in kept)
 
 
 def _targets(items: Sequence[Line | Repeat]) -> list[str]:

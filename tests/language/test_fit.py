@@ -15,7 +15,16 @@ from nas_fpn.language import (
 from nas_fpn.language.fit import fit
 
 BASELINES = sorted(p.stem for p in (shipped_folder("search_spaces") / "baselines").glob("*.neck"))
-LEVELS = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5, 6, 7), (3, 4, 5, 6, 7, 8), (3, 4), (3,))
+LEVELS = (
+    (3, 4, 5),
+    (3, 4, 5, 6),
+    (3, 4, 5, 6, 7),
+    (3, 4, 5, 6, 7, 8),
+    (3, 4),
+    (3,),
+    (4, 5, 6),
+    (5,),
+)
 
 
 @pytest.mark.parametrize("levels", LEVELS, ids=str)
@@ -25,7 +34,7 @@ def test_a_fitted_baseline_has_the_width_and_the_levels(name: str, levels: tuple
     graph = lower(fitted)
     assert tuple(level for level, _ in graph.outputs) == levels
     assert graph.width == 48
-    assert max(graph.inputs) <= max(levels)
+    assert set(graph.inputs) <= set(levels)
     assert parse(str(fitted)) == fitted
     assert fit(fitted, width=48, levels=levels) == fitted
     assert identity(parse(str(canonical(fitted)))) == identity(fitted)
@@ -48,6 +57,22 @@ def test_levels_above_are_cut_and_a_merge_of_one_operand_becomes_it():
         "p3 = p3 -> conv3",
         "p4 = p4 -> conv3",
     ]
+
+
+def test_levels_below_are_cut_where_the_neck_ends_there():
+    fitted = fit(read_neck(find_neck("panet")), width=64, levels=(4, 5))
+    assert str(fitted).splitlines()[-8:] == [
+        "p4 = c4 -> conv1",
+        "p5 = c5 -> conv1",
+        "p4 = sum(p4, p5)",
+        "p4 = p4 -> conv3",
+        "p5 = p5 -> conv3",
+        "p5 = sum(p5, p4 -> stride)",
+        "p4 = p4 -> conv3",
+        "p5 = p5 -> conv3",
+    ]
+    below = parse("p3 = c3 -> conv1\nt@2 = sum(p3, c2 -> conv1)\np3 = sum(p3, t)")
+    assert identity(fit(below, width=256, levels=(3,))) == identity(below)
 
 
 def test_levels_that_lack_are_subsampled():
