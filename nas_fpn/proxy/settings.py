@@ -29,10 +29,10 @@ class DataSettings(BaseModel):
     skip_bad: bool = Field(False, description="leave bad images and boxes out instead of stopping")
     split_seed: int = Field(0, ge=0, description="seed of the splits made when a file is absent")
     shapes_seed: int = Field(0, ge=0, description="seed of the embedded data")
-    shapes_train: int = Field(500, ge=1, description="embedded images that the necks train on")
-    shapes_val: int = Field(150, ge=1, description="embedded images that the search sees")
-    shapes_test: int = Field(150, ge=1, description="embedded images for verdicts")
-    shapes_warmup: int = Field(500, ge=0, description="embedded images for the warm-up only")
+    shapes_train: int = Field(600, ge=1, description="embedded images that the necks train on")
+    shapes_val: int = Field(200, ge=1, description="embedded images that the search sees")
+    shapes_test: int = Field(200, ge=1, description="embedded images for verdicts")
+    shapes_warmup: int = Field(1200, ge=0, description="embedded images for the warm-up only")
 
     @model_validator(mode="after")
     def _own_data_is_whole(self) -> Self:
@@ -58,9 +58,9 @@ class BackboneSettings(BaseModel):
     )
     mean: Colour | None = Field(None, description="of the input, RGB in 0..1; absent: the model's")
     std: Colour | None = Field(None, description="of the input, RGB in 0..1; absent: the model's")
-    warmup_steps: int = Field(500, ge=0, description='training steps of the warm-up ("none" only)')
+    warmup_steps: int = Field(800, ge=0, description='training steps of the warm-up ("none" only)')
     warmup_batch_size: int = Field(16, ge=1, description="images per step of the warm-up")
-    warmup_learning_rate: float = Field(5e-3, gt=0, description="peak learning rate of the warm-up")
+    warmup_learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of the warm-up")
     warmup_weight_decay: float = Field(1e-4, ge=0, description="weight decay of the warm-up")
 
 
@@ -73,7 +73,7 @@ class ProxySettings(BaseModel):
     steps: int = Field(300, ge=1, description="training steps of neck and head")
     batch_size: int = Field(16, ge=1, description="images per step")
     threads: int = Field(1, ge=1, description="CPU threads of one worker")
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    learning_rate: float = Field(5e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay")
     optimiser: Literal["adamw", "sgd"] = Field(
         "adamw", description="sgd has a momentum of 0.9 and wants a larger learning rate"
