@@ -5,13 +5,14 @@ from typing import Protocol
 
 from nas_fpn.language.lower import moved
 from nas_fpn.language.names import is_backbone
-from nas_fpn.language.program import Architecture, Line, Word
+from nas_fpn.language.program import Architecture, Line, Operand, Word
 from nas_fpn.language.space import AskNumber, AskWord, Shared, Slot, Space, SpaceLine, SpaceOperand
 from nas_fpn.language.values import Source
 from nas_fpn.language.words import WORDS
 
 __all__ = ["Known", "fit_addends", "fit_head", "fit_line", "idle_line"]
 
+MOST_TRIES = 5_000  # ways to match the operands of one line
 _ID = Word("id")
 Answers = dict[str, int]
 
@@ -116,6 +117,7 @@ class _Fit:
         self.architecture = architecture
         self.single = line.merge is None
         self.literal = state.literal
+        self.tries = 0
 
     def level(self, answers: Answers) -> Iterator[Answers]:
         wanted, level = self.line.level, self.known.level
@@ -165,6 +167,9 @@ class _Fit:
     ) -> Iterator[tuple[Answers, frozenset[str]]]:
         """Match the space's operands from the k-th on with the known ones still to do."""
         operands = self.line.operands
+        self.tries += 1
+        if self.tries > MOST_TRIES:
+            return
         if k == len(operands):
             if not todo:
                 yield answers, used
@@ -178,8 +183,13 @@ class _Fit:
         for index, name in enumerate(names):
             now = answers if operand.pick is None else {**answers, operand.pick: index}
             rest = pool if operand.pick is None else pool[:index] + pool[index + 1 :]
+            tried: set[tuple[Source, Operand]] = set()
             for at in todo if commutes else todo[:1]:
                 value, level = self.sources[at]
+                alike = (value, self.known.operands[at])
+                if alike in tried:
+                    continue
+                tried.add(alike)
                 if self.value(name) != value:
                     continue
                 if self.literal and self.known.operands[at].feature != name:

@@ -185,3 +185,21 @@ def test_the_first_line_that_fits_nowhere_is_named():
         "mine.space: this line of the neck fits nowhere: p4 = mean(p4, p5)\n"
         "a member of the space has its lines in the space's order; `nas-fpn show` prints them"
     )
+
+
+def test_many_operands_alike_do_not_multiply_the_ways_to_match():
+    twelve = ", ".join(["p3"] * 12)
+    space = parse_space(HEAD + f"p3 = {{sum | mean}}({twelve}) -> relu")
+    assert encode(space, parse(HEAD + f"p3 = mean({twelve}) -> relu")) == (1,)
+    with pytest.raises(SpaceError, match="fits nowhere"):
+        encode(space, parse(HEAD + f"p3 = mean({twelve}) -> bn"))
+
+
+def test_many_stars_end_in_an_error_where_nothing_fits():
+    names = "x1..x9 = p3 -> relu\n"
+    space = parse_space(HEAD + names + f"p3 = sum({', '.join('*' * 9)}) -> relu")
+    nine = ", ".join(f"x{k}" for k in range(1, 10))
+    fitting = encode(space, parse(HEAD + names + f"p3 = sum({nine}) -> relu"))
+    assert fitting == (3, 3, 3, 3, 3, 3, 3, 3, 3)
+    with pytest.raises(SpaceError, match="fits nowhere"):
+        encode(space, parse(HEAD + names + f"p3 = sum({nine}) -> bn"))
