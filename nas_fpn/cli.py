@@ -195,12 +195,18 @@ def search(
 
     Example: nas-fpn search runs/quickstart
     """
-    from nas_fpn.run import Watch, read_run, search_run
+    from nas_fpn.run import Watch, drive_here, read_run, search_run
 
     asked = read_run(run)
+    drive = drive_here
+    if asked.settings.ray.workers:
+        from nas_fpn.run.on_ray import drive_on_ray
+
+        drive = drive_on_ray
     watch = Watch(asked.settings.objectives[0])
     try:
-        _display(search_run(asked, trials=trials, accept_drift=accept_drift), watch)
+        events = search_run(asked, trials=trials, accept_drift=accept_drift, drive=drive)
+        _display(events, watch)
     except KeyboardInterrupt:
         typer.echo(f"\ninterrupted; nas-fpn search {run} goes on from here", err=True)
         raise typer.Exit(130) from None

@@ -159,3 +159,11 @@ def test_language_loads_the_standard_library_and_lark_only() -> None:
     )
     loaded = {name for name in done.stdout.split() if not name.startswith("_")}
     assert loaded <= sys.stdlib_module_names | {"nas_fpn", "lark"}
+
+
+def test_a_run_and_its_answers_work_where_ray_is_not_installed():
+    program = (
+        "import sys; sys.modules['ray'] = None; "
+        "import nas_fpn.run, nas_fpn.report, nas_fpn.cli; nas_fpn.run.drive_here"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

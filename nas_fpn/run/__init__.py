@@ -2,13 +2,14 @@
 
 from nas_fpn.run.best import best_entry, export_from_run, export_untrained, trial_entry
 from nas_fpn.run.prepare import Step
-from nas_fpn.run.search import Begun, Event, search_run
+from nas_fpn.run.search import Begun, Drive, Event, drive_here, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
 from nas_fpn.run.start import data_files, run_toml, start_run
 from nas_fpn.run.watch import Watch
 
 __all__ = [
     "Begun",
+    "Drive",
     "Event",
     "Run",
     "RunSettings",
@@ -16,6 +17,7 @@ __all__ = [
     "Watch",
     "best_entry",
     "data_files",
+    "drive_here",
     "export_from_run",
     "export_untrained",
     "read_run",

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,9 +38,8 @@ from nas_fpn.search import (
     load_controller,
     search_here,
 )
-from nas_fpn.search.tune import search_on_ray
 
-__all__ = ["Begun", "Event", "search_run", "trials_wanted"]
+__all__ = ["Begun", "Drive", "Event", "drive_here", "search_run", "trials_wanted"]
 
 PACKAGES = ("nas-fpn", "torch", "torchvision", "timm", "ray", "optuna", "numpy")
 
@@ -60,14 +59,25 @@ class Begun:
 
 
 Event = Step | Begun | Progress
+Drive = Callable[[Run, Loop, Trainer], Iterator[Progress]]
+
+
+def drive_here(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
+    """Train one trial after another in this process; works where Ray is not installed."""
+    return search_here(loop, trainer)
 
 
 def search_run(
-    run: Run, *, trials: str | None = None, accept_drift: bool = False
+    run: Run,
+    *,
+    trials: str | None = None,
+    accept_drift: bool = False,
+    drive: Drive = drive_here,
 ) -> Iterator[Event]:
     """Search, or go on searching; then export the best neck to ``best/``. Yields what happens.
 
     ``trials`` is a new budget: "80" in all, or "+100" beyond what the run was last asked for.
+    ``drive`` trains the trials: ``drive_here``, or ``drive_on_ray`` of ``nas_fpn.run.on_ray``.
 
     Raises:
         SpaceError, DataError, RunError: for wrong input, a record that belongs to another
@@ -127,7 +137,7 @@ def search_run(
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
         loop = Loop(record, controller, plan, header=header)
         yield Begun(wanted, len(plan.baselines), loop.entries, notes)
-        yield from _driven(run, loop, trainer)
+        yield from drive(run, loop, trainer)
         entries = loop.entries
     yield from export_best(run, entries, trainer, notes=notes)
 
@@ -144,22 +154,6 @@ def trials_wanted(settings: RunSettings, on_record: int | None, asked: str | Non
     if not asked.removeprefix("+").isdecimal() or int(asked) == 0:
         raise RunError(f"--trials = {asked!r}: should be a number of trials, or +100 for more")
     return before + int(asked) if asked.startswith("+") else int(asked)
-
-
-def _driven(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
-    ray = run.settings.ray
-    if ray.workers == 0:
-        return search_here(loop, trainer)
-    return search_on_ray(
-        loop,
-        trainer,
-        workers=ray.workers,
-        threads=run.settings.proxy.threads,
-        cpus=ray.cpus_per_trial,
-        gpus=ray.gpus_per_trial,
-        address=ray.address,
-        storage=None if ray.address == "local" else run.folder / "ray",
-    )
 
 
 def _facts(architecture: Architecture, bank: Bank) -> NeckFacts:
