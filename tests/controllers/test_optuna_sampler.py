@@ -40,6 +40,7 @@ def best(controller: Controller, trials: int) -> float:
         ("NSGAIISampler", {"population_size": 10}, False),
         ("NSGAIIISampler", {"population_size": 10}, False),
         ("CmaEsSampler", {"n_startup_trials": 4, "with_margin": True}, True),
+        ("GPSampler", {"n_startup_trials": 22}, False),
         ("QMCSampler", {}, True),
         ("BruteForceSampler", {}, False),
     ],
