@@ -213,17 +213,15 @@ def _differences(rows: Sequence[Row], names: Sequence[str], ways: Sequence[str])
     """Each pair of necks, paired by seed: mean ± standard error, and whether it stands out."""
     head = " | ".join(f"{way} | stands out" for way in ways)
     lines = [f"| pair | {head} |", "| --- |" + " --- | --- |" * len(ways)]
+    winners: dict[tuple[str, str], list[str]] = {}
     for number, one in enumerate(names):
         for two in names[number + 1 :]:
             cells = []
             for way in ways:
-                pairs = zip(_aps(rows, one, way), _aps(rows, two, way), strict=True)
-                gaps = [a - b for a, b in pairs]
-                error = statistics.stdev(gaps) / math.sqrt(len(gaps))
-                mean = statistics.mean(gaps)
-                limit = STUDENT[len(gaps)] * error
-                verdict = "no" if abs(mean) <= limit else (one if mean > 0 else two)
-                cells.append(f"{mean:+.4f} ± {error:.4f} | {verdict}")
+                mean, error, limit = _gap(rows, one, two, way)
+                winner = "no" if abs(mean) <= limit else (one if mean > 0 else two)
+                winners.setdefault((one, two), []).append(winner)
+                cells.append(f"{mean:+.4f} ± {error:.4f} | {winner}")
             lines.append(f"| {one} - {two} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -231,7 +229,33 @@ def _differences(rows: Sequence[Row], names: Sequence[str], ways: Sequence[str])
         "the 95 % interval of Student's t allows; with few seeds that asks for much. No "
         "correction for the number of pairs.",
     ]
-    return lines
+    return lines if len(ways) == 1 else [*lines, "", *_agreement(winners)]
+
+
+def _gap(rows: Sequence[Row], one: str, two: str, way: str) -> tuple[float, float, float]:
+    """Mean of the paired differences, its standard error, and the 95 % limit on it."""
+    pairs = zip(_aps(rows, one, way), _aps(rows, two, way), strict=True)
+    gaps = [a - b for a, b in pairs]
+    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return statistics.mean(gaps), error, STUDENT[len(gaps)] * error
+
+
+def _agreement(winners: dict[tuple[str, str], list[str]]) -> list[str]:
+    """What of the end-to-end differences the proxy shows, in sentences."""
+    said: dict[str, list[str]] = {}
+    for (one, two), (proxy, whole) in winners.items():
+        if whole == "no":
+            kind = "Seen in the proxy only" if proxy != "no" else "Seen in neither"
+        elif proxy == whole:
+            kind = "There end to end, and above the proxy's seed noise"
+        else:
+            kind = (
+                "There end to end, but NOT above the proxy's seed noise"
+                if proxy == "no"
+                else "There end to end, and the other way round in the proxy"
+            )
+        said.setdefault(kind, []).append(f"{one} - {two}")
+    return [f"- {kind}: {', '.join(pairs)}." for kind, pairs in sorted(said.items())]
 
 
 def _some(rows: Sequence[Row], name: str, way: str) -> list[Row]:
