@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.head import DenseHead
+from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
 from nas_fpn.proxy.settings import ProxySettings
@@ -89,9 +90,17 @@ def make_detector(
 
 
 def pick_device(name: Literal["cpu", "cuda", "auto"]) -> torch.device:
-    """The device of the settings; "auto" is CUDA where there is one."""
+    """The device of the settings; "auto" is CUDA where there is one.
+
+    Raises ``RunError`` for "cuda" where there is none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RunError(
+            '[proxy] device = "cuda": torch finds no CUDA device here; set "cpu", or "auto" to '
+            "take one where there is one"
+        )
     return torch.device(name)
 
 

@@ -25,7 +25,7 @@ def answer_text(history: History) -> str:
     is_baseline = ranked["source"].str.startswith("baseline:")
     kept = pd.concat([ranked[is_baseline], ranked[~is_baseline].head(SHOWN)]).index
     shown = ranked[ranked.index.isin(kept)]
-    rows = [_columns(shown).to_string(index=False, na_rep="–")] if len(shown) else []
+    rows = [_columns(shown).to_string(index=False)] if len(shown) else []
     if len(shown) < len(whole):
         rows.append(f"… and {len(whole) - len(shown)} more trials: --csv FILE has them all")
     failed = whole[whole["state"] == "failed"]
@@ -91,7 +91,7 @@ def _columns(table: pd.DataFrame) -> pd.DataFrame:
         HEADS.get(key, key): table[key].map("{:.4f}".format, na_action="ignore")
         for key in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
     }
-    return pd.DataFrame(
+    columns = pd.DataFrame(
         {
             "trial": table["trial"],
             "neck": name,
@@ -103,7 +103,8 @@ def _columns(table: pd.DataFrame) -> pd.DataFrame:
             "mmacs": (table["macs"] / 1e6).map("{:.1f}".format, na_action="ignore"),
             "seconds": table["seconds"].map("{:.0f}".format, na_action="ignore"),
         }
-    )
+    ).astype(object)
+    return columns.where(columns.notna(), "–")
 
 
 def _count(number: int, what: str) -> str:

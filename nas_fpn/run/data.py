@@ -37,7 +37,8 @@ def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_war
     """Read the user's COCO files, or write the embedded scenes under ``cache`` and read them.
 
     Raises:
-        DataError: for a fault in the files, and for splits that name different categories.
+        DataError: for a fault in the files, and for splits that name different categories or
+            share an image.
     """
     if settings.images is None:
         settings = _embedded(settings, cache, image_size=image_size)
@@ -53,6 +54,7 @@ def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_war
         if path is not None
     }
     _check_categories(given, settings)
+    _check_apart(given, settings)
     train, seed = given["train"], settings.split_seed
     val, test, warmup = given.get("val"), given.get("test"), given.get("warmup")
     if val is None:
@@ -90,7 +92,8 @@ def _read(path: Path, settings: DataSettings, notes: list[str]) -> Dataset:
     dataset, skipped = read_coco(path, settings.images, skip_bad=settings.skip_bad)
     if skipped:
         notes.append(f"{path.name}: {len(skipped)} entries are left out (skip_bad)")
-        notes.extend(f"left out: {line}" for line in skipped)
+        folder = f"{settings.images}/"  # the record names no place of this machine
+        notes.extend(f"left out: {line.replace(folder, '')}" for line in skipped)
     return dataset
 
 
@@ -105,3 +108,19 @@ def _check_categories(given: dict[str, Dataset], settings: DataSettings) -> None
                 f"differ from those of {settings.train}: {known}\n"
                 "give all files the same list of categories"
             )
+
+
+def _check_apart(given: dict[str, Dataset], settings: DataSettings) -> None:
+    """No image serves twice: a neck or a backbone that has seen it scores too well on it."""
+    seen: dict[Path, str] = {}
+    for split, dataset in given.items():
+        of_split = [image.path.resolve() for image in dataset.images]
+        if shared := [path for path in of_split if path in seen]:
+            other = seen[shared[0]]
+            count = sum(seen[path] == other for path in shared)
+            raise DataError(
+                f"{getattr(settings, split)}: {count} of its {len(of_split)} images serve as "
+                f"{other} too, in {getattr(settings, other)}, the first is {shared[0].name}\n"
+                f"take them out of one of the two, or leave {split} out to have it split off"
+            )
+        seen |= dict.fromkeys(of_split, split)

@@ -90,6 +90,8 @@ class RunSettings(BaseModel):
         if unknown or not names:
             near = _near(unknown[0], OBJECTIVES) if unknown else ""
             raise ValueError(f"should be among {', '.join(OBJECTIVES)}{near}")
+        if names[0].startswith("-"):
+            raise ValueError("should begin with an AP: the best neck is the best by the first")
         return objective
 
     @model_validator(mode="after")

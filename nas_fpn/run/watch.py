@@ -81,7 +81,10 @@ class Watch:
     def _over(self, over: Over) -> str:
         self.stage = "searched"
         if over.exhausted:
-            return "the search is over: the controller proposes nothing new"
+            return (
+                f"the search is over after {over.trained} trials beyond the baselines: all that "
+                "the controller proposes is known, or beyond the limits"
+            )
         return f"the search is over: {over.trained} trials beyond the baselines"
 
     def _trained(self) -> int:

@@ -31,7 +31,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The search has ended: its trials are trained, or nothing new was proposed for long."""
+    """The search has ended: its trials are trained, or nothing new and allowed came for long."""
 
     trained: int
     exhausted: bool

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from nas_fpn.proxy.bank import Bank, Split
 from torch import Tensor, nn
 
 from nas_fpn.detect.dataset import Category
+from nas_fpn.errors import RunError
+from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import make_detector, pick_device, train
 from nas_fpn.record import Report
@@ -256,6 +257,12 @@ def test_a_small_neck_learns_eight_images_by_heart(bank: Bank) -> None:
     *_, last = train(Laterals(), known, settings(steps=200, batch_size=8), seed=0)
     assert last.scores["ap50"] > 0.95
     assert last.scores["ap"] > 0.8
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_said() -> None:
+    with pytest.raises(RunError, match='device = "cuda": torch finds no CUDA device here'):
+        pick_device("cuda")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from nas_fpn.record import Entry, History, Outcome
-from nas_fpn.report import frame, verdict
+from nas_fpn.report import answer_text, frame, verdict
 
 COST = {"params": 1000, "macs": 2_000_000, "activation_bytes": 64}
 
@@ -61,6 +61,14 @@ def test_an_empty_record_is_an_empty_table() -> None:
     table = frame(History())
     assert len(table) == 0
     assert "ap" in table.columns
+
+
+def test_a_terminal_shows_a_dash_for_what_is_missing() -> None:
+    rows = answer_text(SEARCHED).splitlines()
+    assert "<NA>" not in "".join(rows)
+    assert rows[0].split()[4:10] == ["steps", "ap", "ap50", "ap75", "ap_s", "ap_m"]
+    running = next(row for row in rows if "running" in row)
+    assert running.split() == ["6", "found", "00000006", "running", *"–––––––", "1000", "2.0", "–"]
 
 
 def test_only_complete_trials_compare() -> None:

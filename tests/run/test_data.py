@@ -69,3 +69,23 @@ def test_all_files_name_the_same_categories(tmp_path: Path, coco: Path) -> None:
     )
     with pytest.raises(DataError, match="give all files the same list of categories"):
         read_data(settings, tmp_path, image_size=64, needs_warmup=False)
+
+
+def test_no_image_serves_twice(tmp_path: Path, coco: Path) -> None:
+    settings = DataSettings(
+        images=coco / "images", train=coco / "train.json", warmup=coco / "train.json"
+    )
+    with pytest.raises(DataError, match=r"16 of its 16 images serve as train too"):
+        read_data(settings, tmp_path, image_size=64, needs_warmup=True)
+
+
+def test_what_is_left_out_is_said_without_the_place_of_the_images(
+    tmp_path: Path, coco: Path
+) -> None:
+    document = json.loads((coco / "train.json").read_text())
+    document["images"][0]["file_name"] = "gone.png"
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    settings = DataSettings(images=coco / "images", train=tmp_path / "train.json", skip_bad=True)
+    data = read_data(settings, tmp_path, image_size=64, needs_warmup=False)
+    assert data.notes[0] == "train.json: 1 entries are left out (skip_bad)"
+    assert data.notes[1].endswith("no such file gone.png")

@@ -43,6 +43,12 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert run.settings.backbone.weights == "w.safetensors"  # as written, for the record
 
 
+def test_the_first_objective_is_an_ap(tmp_path: Path) -> None:
+    assert read_run(write(tmp_path, 'objective = ["ap50", "-gmacs"]')).settings.objectives
+    with pytest.raises(RunError, match="should begin with an AP"):
+        read_run(write(tmp_path, 'objective = ["-gmacs", "ap"]'))
+
+
 @pytest.mark.parametrize("name", ["many", "syntax"])
 def test_message(name: str) -> None:
     path = GOLDEN / f"{name}.toml"
