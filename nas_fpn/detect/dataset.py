@@ -39,9 +39,9 @@ class Dataset:
     """Images and their boxes; entry i of the arrays belongs to ``images[i]``, read-only.
 
     ``boxes`` float32 [n, 4], x1 y1 x2 y2 in pixels of the stored image, inside it; ``labels``
-    int64 [n], indices into ``categories``; ``crowd`` bool [n], boxes around a crowd: ignored in
-    training, passed to the evaluator; ``areas`` float32 [n], the areas that the evaluator sorts
-    objects by (of the mask where the file has one, else of the box). n may be 0.
+    int64 [n], indices into ``categories``; ``crowd`` bool [n], boxes around a crowd: background in
+    training, ignored regions to the evaluator; ``areas`` float32 [n], the areas that the evaluator
+    sorts objects by (of the mask where the file has one, else of the box). n may be 0.
     """
 
     images: tuple[Image, ...]

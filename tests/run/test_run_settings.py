@@ -105,6 +105,18 @@ def test_every_setting_is_explained() -> None:
     assert "None" not in "".join(rows)
 
 
+def test_every_setting_is_in_the_guide_as_init_explains_it() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "runs.md").read_text(encoding="utf-8")
+    table = ""
+    for row in run_toml("mine", {}).splitlines():
+        if row.startswith("["):
+            table = row[1 : row.index("]")] + "."
+        elif " = " in row:
+            key, meaning = row.removeprefix("# ").split(" = ")[0], row.rpartition(" # ")[2]
+            assert f"| `{table}{key}` | {meaning} |" in guide
+    assert "`controller_settings`" in guide
+
+
 def test_all_that_is_not_found_is_named_at_once(tmp_path: Path) -> None:
     write(tmp_path, 'space = "quik"\ncontroller = "randomsearch"\n')
     with pytest.raises(RunError) as error:
