@@ -21,7 +21,7 @@ from nas_fpn.language.walk import Genotype, choices, decode
 
 __all__ = ["encode"]
 
-MOST_STEPS = 20_000
+MOST_STEPS = 20_000  # of the search for a match
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ _Known = Line | Repeat | _Close
 def encode(space: Space, architecture: Architecture) -> Genotype:
     """The smallest genotype of the space that decodes to this neck.
 
-    Raises SpaceError that names the first line of the architecture that fits nowhere.
+    Raises SpaceError that names the first line of the architecture that fits nowhere, or the line
+    where the search for one was given up.
     """
     ours: list[_Item] = []
     for item in space.items:
@@ -68,11 +69,14 @@ def encode(space: Space, architecture: Architecture) -> Genotype:
         else:
             theirs.extend([known, *known.lines, _Close()])
     answers = _width(space, architecture)
-    furthest = 0
+    furthest, given_up = 0, False
     for literal in (True, False):
         heads = fit_head(space, architecture, answers) if literal else [answers]
         starts = [_State(0, 0, None, a, {}, {}, {}, {}, None, False, 0, literal) for a in heads]
         for state in _states(starts, ours, theirs, space, architecture):
+            if state is None:
+                given_up = True
+                continue
             furthest = max(furthest, state.line)
             if state.at < len(ours) or state.line < len(theirs):
                 continue
@@ -81,7 +85,7 @@ def encode(space: Space, architecture: Architecture) -> Genotype:
             genotype = tuple([state.answers.get(c.name, 0) for c in choices(space)])
             if _same(decode(space, genotype), architecture, literal=literal):
                 return genotype
-    raise SpaceError(_nowhere(space, theirs, furthest))
+    raise SpaceError(_nowhere(space, theirs, furthest, given_up=given_up))
 
 
 def _states(
@@ -90,8 +94,8 @@ def _states(
     theirs: list[_Known],
     space: Space,
     architecture: Architecture,
-) -> Iterator[_State]:
-    """Every partial match, the smallest answers first, until the steps run out."""
+) -> Iterator[_State | None]:
+    """Every partial match, the smallest answers first; None where the steps run out."""
     stack: list[Iterator[_State]] = [iter(starts)]
     for _ in range(MOST_STEPS):
         state = next(stack[-1], None)
@@ -102,6 +106,7 @@ def _states(
         stack.pop()
         if not stack:
             return
+    yield None
 
 
 def _same(found: Architecture, wanted: Architecture, *, literal: bool) -> bool:
@@ -130,7 +135,7 @@ def _outputs(names: dict[str, Source]) -> dict[str, Source]:
     return {name: value for name, value in names.items() if is_pyramid(name)}
 
 
-def _nowhere(space: Space, theirs: Sequence[_Known], furthest: int) -> str:
+def _nowhere(space: Space, theirs: Sequence[_Known], furthest: int, *, given_up: bool) -> str:
     levels: dict[str, int] = {}
     texts = []
     for item in theirs:
@@ -139,6 +144,12 @@ def _nowhere(space: Space, theirs: Sequence[_Known], furthest: int) -> str:
         else:
             texts.append(f"repeat {item.count}:" if isinstance(item, Repeat) else "")
     line = texts[furthest] if furthest < len(texts) else ""
+    if given_up:
+        return (
+            f"{space.file}: no genotype is found in {MOST_STEPS} steps; the furthest line reached: "
+            f"{line or 'the end of the neck'}\n"
+            "write the neck as the space does: its names, its operands in its order"
+        )
     if not line:
         return f"{space.file}: the neck ends where the space has more lines\nadd the lines it lacks"
     return (

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from nas_fpn.language.lower import moved
-from nas_fpn.language.names import is_backbone
+from nas_fpn.language.names import is_backbone, level_of
 from nas_fpn.language.program import Architecture, Line, Operand, Word
 from nas_fpn.language.space import AskNumber, AskWord, Shared, Slot, Space, SpaceLine, SpaceOperand
 from nas_fpn.language.values import Source
@@ -77,7 +77,7 @@ def idle_line(
         answers = dict(state.answers)
         if operand.pick is not None:
             answers[operand.pick] = index
-        target = _own_level(line.target)
+        target = level_of(line.target)
         if target is None and isinstance(line.level, int):
             target = line.level
         if target is None and isinstance(line.level, AskNumber):
@@ -283,10 +283,6 @@ def _kind(slot: Slot, shared: Mapping[str, object]) -> str:
     if isinstance(asked, AskWord):
         return WORDS[asked.options[0].name].kind
     return WORDS[asked.name].kind if isinstance(asked, Word) else "block"
-
-
-def _own_level(name: str) -> int | None:
-    return int(name[1:]) if name[0] == "p" and name[1:].isdigit() else None
 
 
 def _level_of(name: str, state: Known) -> int:

@@ -1,7 +1,7 @@
 """A program unrolled: every live line of every pass as one node, ready to build, count or draw.
 
-This is the one place where the meaning of a line is spelled out: which value a name means,
-which resampler acts on which operand, whether a convolution has a bias, what key a module has.
+Nothing is left to spell out: which value a name means, which resampler acts on which operand,
+whether a convolution has a bias, what key a module has (``lower.py`` decides).
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,6 @@ from nas_fpn.language.words import WORDS
 __all__ = [
     "BACKBONE_LEVELS",
     "KEYWORDS",
-    "PYRAMID_LEVELS",
     "expand",
     "is_backbone",
     "is_pyramid",
@@ -18,7 +17,6 @@ __all__ = [
 ]
 
 BACKBONE_LEVELS = range(2, 8)
-PYRAMID_LEVELS = range(2, 9)
 KEYWORDS = frozenset(
     ["any", "down", "each", "in", "let", "order", "repeat", "rest", "then", "up", "width"]
 )

@@ -195,6 +195,19 @@ def test_many_operands_alike_do_not_multiply_the_ways_to_match():
         encode(space, parse(HEAD + f"p3 = mean({twelve}) -> bn"))
 
 
+def test_a_search_that_is_given_up_says_so():
+    idle = "x1..x9@3 = {sum | mean}(p3, p4)\ny1..y9@3 = {sum | mean}(p3, p4)\n"
+    space = parse_space(HEAD + idle + "p3 = sum(p3, p4) -> relu", file="mine.space")
+    some = "z1..z9@3 = sum(p3, p4)\n"  # which nine of the eighteen?
+    with pytest.raises(SpaceError) as raised:
+        encode(space, parse(HEAD + some + "p3 = sum(p3, p4) -> bn"))
+    assert str(raised.value) == (
+        "mine.space: no genotype is found in 20000 steps; the furthest line reached: "
+        "p3 = sum(p3, p4) -> bn\n"
+        "write the neck as the space does: its names, its operands in its order"
+    )
+
+
 def test_many_stars_end_in_an_error_where_nothing_fits():
     names = "x1..x9 = p3 -> relu\n"
     space = parse_space(HEAD + names + f"p3 = sum({', '.join('*' * 9)}) -> relu")
