@@ -35,6 +35,7 @@ RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.toml.")]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; a wrong input is a message, never a traceback."""
+    sys.set_int_max_str_digits(0)  # a size is exact, however large: 64 KiB of holes bound it
     try:
         app(args=None if arguments is None else list(arguments), prog_name="nas-fpn")
     except (SpaceError, DataError, RunError) as fault:
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def size(space: SpaceName, json_: Json = False) -> None:
     """Print how many genotypes a space holds, exactly.
 
-    Example: nas-fpn size search_spaces/nas_fpn.space
+    Example: nas-fpn size nas_fpn
     """
     from nas_fpn import language
 
@@ -99,7 +100,7 @@ def check(
 ) -> None:
     """Check programs: say what each holds, or where it is wrong and how to mend it.
 
-    Example: nas-fpn check search_spaces/mine.space
+    Example: nas-fpn check quick fpn
     """
     from nas_fpn import language
 
@@ -247,7 +248,7 @@ def table(
 @app.command()
 def export(
     neck: NeckName,
-    to: Annotated[Path, typer.Option(help="A new folder.")],
+    to: Annotated[Path, typer.Option(help="A folder; its files of the same names are replaced.")],
     channels: Annotated[
         str | None,
         typer.Option(help="Of a neck without a run: the backbone's, finest first: 512,1024,2048"),
@@ -256,7 +257,7 @@ def export(
 ) -> None:
     """Write a neck as a folder that needs only torch; one of a run with its trained weights.
 
-    Example: nas-fpn export runs/quickstart:5 --to my_neck
+    Example: nas-fpn export fpn --to my_neck --channels 512,1024,2048
     """
     from nas_fpn.run import export_from_run, export_untrained
 
@@ -348,7 +349,7 @@ def _neck(name: str) -> Any:
 def _run_of(name: str) -> tuple[Path, int | None] | None:
     """A run's folder and the number of a trial (None: the best), if the name means one."""
     folder, colon, number = name.rpartition(":")
-    if colon and number.isdecimal() and Path(folder).is_dir():
+    if colon and number.isdecimal():
         return Path(folder), int(number)
     return (Path(name), None) if (Path(name) / "run.toml").is_file() else None
 

@@ -37,9 +37,36 @@ def test_every_help_has_an_example(
     assert f"Example: nas-fpn {' '.join(verb)}" in " ".join(out.split())
 
 
+@pytest.mark.parametrize("verb", ["size", "sample", "check", "show", "export"])
+def test_examples_of_help_run_as_they_stand(
+    verb: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run(capsys, verb, "--help")
+    (example,) = [row for row in out.splitlines() if "Example: nas-fpn" in row]
+    code, said, err = run(capsys, *example.split()[2:])
+    assert (code, err) == (0, "")
+    assert said
+
+
 def test_size_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
     space = str(ROOT / "search_spaces" / "nas_fpn.space")
     assert run(capsys, "size", space) == (0, "1545067560960000000\n", "")
+
+
+def test_a_size_of_thousands_of_digits_is_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    hole = "{relu | bn | gn | silu | gelu | mish | swish | leaky | id | dw3}"
+    lines = [f"x{k}..x{k + 15} = p3 -> {' '.join([hole] * 30)}" for k in range(0, 160, 16)]
+    file = tmp_path / "great.space"
+    file.write_text("p3 = c3 -> conv1\n" + "\n".join(lines) + "\n")
+    wanted = "1" + "0" * 4800
+    assert run(capsys, "size", str(file)) == (0, f"{wanted}\n", "")
+    assert run(capsys, "check", str(file)) == (0, f"{file}: {wanted} genotypes\n", "")
 
 
 def test_names_work_from_any_folder(
@@ -111,6 +138,25 @@ def test_an_unknown_name_lists_what_there_is(capsys: pytest.CaptureFixture[str])
     code, _, err = run(capsys, "size", "nothing_like_it")
     assert code == 2
     assert "nas_fpn" in err
+
+
+def test_a_space_is_no_neck_to_show_and_a_sampled_one_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capsys, "show", "quick")
+    assert code == 2
+    assert "nas-fpn sample quick > mine.neck" in err
+    file = tmp_path / "mine.neck"
+    file.write_text(run(capsys, "sample", "quick")[1])
+    assert run(capsys, "show", str(file))[0] == 0
+
+
+def test_a_trial_of_a_run_that_is_not_there_names_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capsys, "show", f"{tmp_path / 'none'}:3")
+    assert code == 2
+    assert err.startswith(f"{tmp_path / 'none' / 'run.toml'}: no such file\n")
 
 
 def test_a_missing_folder_is_a_message(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -224,6 +270,7 @@ def test_any_shipped_neck_is_exported(capsys: pytest.CaptureFixture[str], tmp_pa
     code, _, err = run(capsys, "export", "bifpn", "--to", str(tmp_path / "x"))
     assert code == 2
     assert "--channels must have one number per level c3, c4, c5" in err
+    assert run(capsys, "export", "bifpn", "--to", "x", "--channels", "8,0,32")[0] == 2
     asked = ["export", "bifpn", "--to", str(tmp_path / "x"), "--channels", "8,16,32"]
     assert run(capsys, *asked)[0] == 0
     assert (tmp_path / "x" / "model.safetensors").is_file()

@@ -54,7 +54,8 @@ def shipped_folder(kind: str) -> Path:
 def find_space(name_or_path: str | Path) -> Path:
     """The file of a shipped space or neck by its name (``nas_fpn``, ``fpn``), or of a path.
 
-    A space is preferred to a neck of the same name; ``baselines/nas_fpn`` names the neck.
+    A space is preferred to a neck of the same name; ``baselines/nas_fpn`` names the neck. Raises
+    SpaceError where there is none.
     """
     given = Path(name_or_path)
     if given.suffix in (".space", ".neck") or given.is_file():
@@ -67,15 +68,26 @@ def find_space(name_or_path: str | Path) -> Path:
             return folder / candidate
     names = _shipped()
     raise SpaceError(
-        f"no space or neck {str(given)!r} is shipped\nthere are {names}"
+        f"no space or neck {str(given)!r} is shipped, nor is it a file\nthere are {names}"
         + near(str(given), names.split(", "))
     )
 
 
 def find_neck(name_or_path: str | Path) -> Path:
-    """As :func:`find_space`, but a shipped neck is preferred to a space of the same name."""
+    """As :func:`find_space`, but a shipped neck is preferred to a space of the same name.
+
+    Raises SpaceError where the name is that of a shipped space alone.
+    """
     neck = shipped_folder("search_spaces") / "baselines" / f"{name_or_path}.neck"
-    return neck if neck.is_file() else find_space(name_or_path)
+    if neck.is_file():
+        return neck
+    found = find_space(name_or_path)
+    if found.suffix == ".space" and not Path(name_or_path).is_file():
+        raise SpaceError(
+            f"{str(name_or_path)!r} is a space, where a neck is wanted\n"
+            f"draw one of its necks: nas-fpn sample {name_or_path} > mine.neck"
+        )
+    return found
 
 
 def _shipped() -> str:

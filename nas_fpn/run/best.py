@@ -103,13 +103,17 @@ def export_untrained(
     """
     inputs = lower(architecture).inputs
     given = [] if channels is None else channels.split(",")
-    if len(given) != len(inputs) or not all(one.strip().isdecimal() for one in given):
+    if len(given) != len(inputs) or not all(_is_count(one.strip()) for one in given):
         raise RunError(
             f"--channels must have one number per level {', '.join(f'c{k}' for k in inputs)}, "
             f"finest first, but got {channels!r}\nfor a ResNet-50's c3, c4, c5: 512,1024,2048"
         )
     neck = Neck(architecture, [int(one) for one in given], seed=seed)
     export_neck(neck, to, provenance={"weights": f"first ones, seed {seed}; not trained"})
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
 
 
 def _export_trial(

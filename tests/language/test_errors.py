@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.errors import SpaceError
-from nas_fpn.language import encode, find_space, parse, parse_space, read, read_neck
+from nas_fpn.language import encode, find_neck, find_space, parse, parse_space, read, read_neck
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "language"
 RULE = "-----\n"
@@ -137,3 +137,13 @@ def test_an_unknown_name_of_a_file_lists_what_is_shipped():
         find_space("panett")
     with pytest.raises(SpaceError, match=r"mine\.space: no such file"):
         find_space("mine.space")
+
+
+def test_a_space_where_a_neck_is_wanted_says_how_to_get_one():
+    with pytest.raises(SpaceError) as raised:
+        find_neck("quick")
+    assert str(raised.value) == (
+        "'quick' is a space, where a neck is wanted\n"
+        "draw one of its necks: nas-fpn sample quick > mine.neck"
+    )
+    assert find_neck("nas_fpn").suffix == ".neck"
