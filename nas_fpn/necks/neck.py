@@ -23,7 +23,8 @@ class Neck(nn.Module):
     the global generator is left as it was.
 
     ``inputs`` are the levels read and ``levels`` those given, finest first; ``strides`` and
-    ``out_channels`` go with ``levels``. Raises ValueError for a wrong number of channels.
+    ``out_channels`` go with ``levels``. Raises ValueError for a wrong number of channels, and
+    for channels below 1.
 
     The size of level k is that of ``ck`` where the program reads it, else half the level below,
     rounded up; below the finest ``c`` read, twice the next coarser.
@@ -44,6 +45,8 @@ class Neck(nn.Module):
                 f"in_channels must have one entry per {_levels(graph.inputs)}, "
                 f"but got in_channels={tuple(in_channels)}"
             )
+        if any(channels < 1 for channels in in_channels):
+            raise ValueError(f"in_channels must be at least 1, but got {tuple(in_channels)}")
         self.architecture = architecture
         self.in_channels = tuple(in_channels)
         self.inputs = graph.inputs

@@ -221,6 +221,7 @@ def test_values_that_nothing_reads_any_more_are_let_go() -> None:
     [
         ("in_channels", (512, 1024), 3),
         ("features", (512, 1024, 2048), 2),
+        ("no_channels", (512, 0, 2048), 3),
     ],
 )
 def test_messages(golden: str, channels: tuple[int, ...], given: int) -> None:
