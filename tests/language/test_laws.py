@@ -17,7 +17,9 @@ from nas_fpn.language import (
     choices,
     decode,
     encode,
+    find_neck,
     find_space,
+    fit,
     identity,
     parse,
     parse_space,
@@ -208,6 +210,37 @@ def test_the_published_cell_is_a_member_of_the_nas_fpn_space():
     found = decode(space, encode(space, neck))
     assert canonical(found) == canonical(neck)
     assert identity(found) == identity(neck)
+
+
+def test_panet_is_a_member_of_the_soft_space():
+    neck = fit(read_neck(find_neck("panet")), width=256, levels=(3, 4, 5, 6))
+    space = read(find_space("soft"))
+    assert identity(decode(space, encode(space, neck))) == identity(neck)
+
+
+BIFPN = """
+width 64
+then swish sep3 bn
+down maxpool3
+
+p3..p5 = c3..c5 -> conv1 bn
+p6 = c5 -> conv1 bn maxpool3
+p7 = p6 -> maxpool3
+repeat 3:
+    t6@6 = fast(p6, p7)
+    t5@5 = fast(p5, t6)
+    t4@4 = fast(p4, t5)
+    p3 = fast(p3, t4)
+    p4 = fast(p4, t4, p3)
+    p5 = fast(t5, p4, p5)
+    p6 = fast(t6, p5, p6)
+    p7 = fast(p7, p6)
+"""
+
+
+def test_cells_of_bifpn_are_members_of_the_weighted_space():
+    space, neck = read(find_space("weighted")), parse(BIFPN)
+    assert identity(decode(space, encode(space, neck))) == identity(neck)
 
 
 # -- law 5: sampling is uniform and reproducible
