@@ -168,6 +168,13 @@ def test_programs_of_the_guide_are_read(program: str):
     assert size(parse_space(program)) == (int(stated[1]) if stated else 1)
 
 
+def test_the_python_of_the_guide_runs():
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text("utf-8"), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(program, names)
+    assert len(names["pyramid"]) == len(names["module"].levels)
+
+
 def said(argument: Argument) -> str:
     if argument.name == "bias":
         return "`[bias]` or `[nobias]`"
