@@ -319,7 +319,9 @@ class _Check:
             self.fail(
                 feature.span,
                 f"{name!r} is used before it is named",
-                f"line {line} names it; move that line up",
+                "only its own line names it; read a feature named above"
+                if line == feature.span.line
+                else f"line {line} names it; move that line up",
             )
         if line is not None:
             self.fail(
@@ -330,7 +332,13 @@ class _Check:
         named = list(block.own)
         known = [*named, *(n for n in block.outer if n not in named)]
         said = f"this block has named {', '.join(named)}" if named else "nothing is named yet"
-        self.fail(feature.span, f"unknown feature {name!r}", said + near(name, known))
+        if name == "rest":
+            said = "'rest' stands behind a plus, after the source: p3 = sum(a, b) + rest"
+        elif name in WORDS:
+            said = f"{name!r} is a word of the language; {said}"
+        else:
+            said += near(name, known)
+        self.fail(feature.span, f"unknown feature {name!r}", said)
 
     def raw(self, feature: Feature, value: Value, done: str) -> None:
         for channel in value.channels:

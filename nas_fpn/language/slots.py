@@ -4,6 +4,7 @@ from lark import Token, Tree
 
 from nas_fpn.language.grammar import Leaf
 from nas_fpn.language.layout import Source, Span, near
+from nas_fpn.language.names import is_backbone, is_pyramid
 from nas_fpn.language.program import Value, Word
 from nas_fpn.language.syntax import LetName, NumberSlot, WordHole, WordSlot
 from nas_fpn.language.words import KINDS, WORDS, Argument, Kind
@@ -171,6 +172,12 @@ def _word(
             source.fail(
                 span_of(token, line), f"{name!r} is a `let`", "holes and lets offer words only"
             )
+        if is_backbone(name) or is_pyramid(name):
+            source.fail(
+                span_of(token, line),
+                f"{name!r} is a feature; a word stands here",
+                "features stand in front of the arrow, or in the parentheses of a merge",
+            )
         source.fail(
             span_of(token, line),
             f"unknown word {name!r}",
@@ -225,7 +232,8 @@ def _argument(
         assert isinstance(token, Token)
         return "channels", _bounded(source, line, token, "channels", int(row.least), int(row.most))
     if first not in rows or first in ("bias", "channels"):
-        _unknown(source, span, first, word, rows)
+        bare = first in ("bias", "nobias", "channels")
+        _unknown(source, span, f"{first}=…" if bare else first, word, rows)
     row, token = rows[first], tree.children[1]
     assert isinstance(token, Token)
     if token.type == "NAME":
@@ -252,14 +260,16 @@ def _may(row: Argument) -> str:
 
 
 def _unknown(source: Source, span: Span, given: str, word: str, rows: dict[str, Argument]) -> None:
-    ways = []
+    ways: list[str] = []
     for row in rows.values():
-        ways.extend(
-            ["bias", "nobias"]
-            if row.name == "bias"
-            else ["a number of channels"]
-            if row.name == "channels"
-            else [f"{row.name}=…"]
-        )
+        if row.options == ("bias", "nobias"):
+            ways.extend(row.options)
+        else:
+            ways.append("a number of channels" if row.name == "channels" else f"{row.name}=…")
     mend = f"{word} takes {', '.join(ways)}" if ways else f"{word} takes no arguments"
-    source.fail(span, f"unknown argument {given!r} of {word!r}", mend + near(given, list(rows)))
+    if f"{given}=…" in ways:
+        mend = f"write {given}=…; {_may(rows[given])}"
+        source.fail(span, f"argument {given!r} of {word!r} without a value", mend)
+    known = [way.removesuffix("=…") for way in ways if " " not in way]
+    hint = "" if given.removesuffix("=…") in known else near(given, known)
+    source.fail(span, f"unknown argument {given!r} of {word!r}", mend + hint)
