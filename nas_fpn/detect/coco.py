@@ -1,6 +1,6 @@
 """COCO detection data, checked once at the door: every fault is named, all of them at once.
 
-Only the headers of images are read here: their pixels are decoded by ``load_image``.
+A file whose header is whole may still be cut off: that shows when its pixels are decoded.
 """
 
 import json
@@ -29,7 +29,7 @@ EXIF_ORIENTATION = 0x0112
 
 
 def read_coco(
-    json_path: Path, images_folder: Path, *, skip_bad: bool = False
+    json_path: Path, images_folder: Path, *, skip_bad: bool = False, pixels: bool = True
 ) -> tuple[Dataset, tuple[str, ...]]:
     """Read and check a COCO detection file; also return what was left out, a line each.
 
@@ -37,7 +37,9 @@ def read_coco(
     boxes on them), boxes and categories are left out instead and listed; a file that cannot be
     read at all, or of which nothing remains, is an error still. Of two entries with one id the
     first stays. Boxes that cross the border by up to one pixel are taken for rounding and
-    clipped. EXIF rotation is not applied, as in the COCO tools: sizes are those of the pixels.
+    clipped. Without ``pixels`` only the headers of images are read: for who decodes them all next
+    and stops at a broken one. EXIF rotation is not applied, as in the COCO tools: sizes are those
+    of the pixels.
     """
     document = _read_document(json_path)
     if not images_folder.is_dir():
@@ -46,7 +48,7 @@ def read_coco(
         )
     categories, category_faults = _check_categories(document["categories"])
     sizes = _declared_sizes(document["images"])
-    images, image_faults = _check_images(document["images"], images_folder)
+    images, image_faults = _check_images(document["images"], images_folder, pixels=pixels)
     rows, box_faults = _check_annotations(document["annotations"], sizes, categories)
     faults = (*category_faults, *image_faults, *box_faults)
     if faults and not skip_bad:
@@ -125,7 +127,9 @@ def _declared_sizes(entries: Sequence[Any]) -> dict[int, tuple[int, int]]:
     return sizes
 
 
-def _check_images(entries: Sequence[Any], folder: Path) -> tuple[dict[int, Image], list[str]]:
+def _check_images(
+    entries: Sequence[Any], folder: Path, *, pixels: bool
+) -> tuple[dict[int, Image], list[str]]:
     kept: dict[int, Image] = {}
     faults = []
     seen: set[int] = set()
@@ -136,7 +140,8 @@ def _check_images(entries: Sequence[Any], folder: Path) -> tuple[dict[int, Image
         if fault is None and number in seen:
             fault = "the id is taken already"
         elif fault is None:
-            fault = _file_fault(folder / entry["file_name"], entry["width"], entry["height"])
+            size = (entry["width"], entry["height"])
+            fault = _file_fault(folder / entry["file_name"], size, pixels=pixels)
         if _is_id(number):
             seen.add(number)
         if fault is not None:
@@ -147,19 +152,22 @@ def _check_images(entries: Sequence[Any], folder: Path) -> tuple[dict[int, Image
     return kept, faults
 
 
-def _file_fault(path: Path, width: int, height: int) -> str | None:
+def _file_fault(path: Path, declared: tuple[int, int], *, pixels: bool) -> str | None:
     if not path.is_file():
         return f"no such file {path}"
     try:
         with PILImage.open(path) as image:
             size = image.size
-            if size == (width, height):
+            if size == declared:
+                if pixels:
+                    image.load()
                 return None
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
     except UNREADABLE as error:
         return f"{path} is not a readable image ({type(error).__name__})"
     hint = "; its EXIF data turns it: save it upright" if turned else ""
-    return f"the JSON says {width} x {height} pixels, the file has {size[0]} x {size[1]}{hint}"
+    said, has = (f"{width} x {height}" for width, height in (declared, size))
+    return f"the JSON says {said} pixels, the file has {has}{hint}"
 
 
 def _check_annotations(

@@ -89,7 +89,12 @@ def _embedded(settings: DataSettings, cache: Path, *, image_size: int) -> DataSe
 
 def _read(path: Path, settings: DataSettings, notes: list[str]) -> Dataset:
     assert settings.images is not None
-    dataset, skipped = read_coco(path, settings.images, skip_bad=settings.skip_bad)
+    dataset, skipped = read_coco(
+        path,
+        settings.images,
+        skip_bad=settings.skip_bad,
+        pixels=settings.skip_bad,  # else the bank decodes them all and names one that is broken
+    )
     if skipped:
         notes.append(f"{path.name}: {len(skipped)} entries are left out (skip_bad)")
         folder = f"{settings.images}/"  # the record names no place of this machine

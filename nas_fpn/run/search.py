@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from nas_fpn.detect.evaluate import Detections, average_precision
 from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import (
     Architecture,
@@ -81,7 +82,8 @@ def search_run(
 
     Raises:
         SpaceError, DataError, RunError: for wrong input, a record that belongs to another
-            question, and a resume whose proposals differ from the record.
+            question, an objective that val cannot measure, and a resume whose proposals differ
+            from the record.
         FloatingPointError: when the backbone's warm-up diverged.
     """
     torch.set_num_threads(run.settings.proxy.threads)
@@ -110,6 +112,7 @@ def search_run(
     prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
     notes = (*prepared.notes, *(one.note for one in question.baselines))
     bank = cached_bank(prepared.bank)
+    _check_objectives(settings, bank)
     problem, controller = ask(bank.channels)
 
     def facts(genotype: Genotype) -> NeckFacts:
@@ -159,6 +162,20 @@ def trials_wanted(settings: RunSettings, on_record: int | None, asked: str | Non
 def _facts(architecture: Architecture, bank: Bank) -> NeckFacts:
     price = asdict(neck_cost(architecture, bank))
     return NeckFacts(identity(architecture), str(architecture), price)
+
+
+def _check_objectives(settings: RunSettings, bank: Bank) -> None:
+    """Every AP that the controller is told can be measured on val."""
+    nothing = Detections(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0,))))
+    known = average_precision(bank.truth["val"], nothing, categories=bank.categories)
+    wanted = [name for name in settings.objectives if not name.startswith("-")]
+    if missing := [name for name in wanted if name not in known]:
+        there = ", ".join(name for name in known if "/" not in name) or "no AP at all"
+        raise RunError(
+            f"objective: val has no object to measure {', '.join(missing)} on; there is {there}\n"
+            "small is below 32 x 32 pixels of the stored image, large from 96 x 96; "
+            "take another objective, or other images for val"
+        )
 
 
 def _genotype(space: Space, neck: Architecture) -> Genotype | None:

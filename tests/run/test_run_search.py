@@ -172,6 +172,14 @@ def test_another_question_in_the_same_folder_is_refused(
         list(search_run(read_run(folder)))
 
 
+def test_an_objective_that_val_cannot_measure_is_refused(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "mine")
+    (folder / "run.toml").write_text(f'objective = ["ap", "ap_large"]\n{TINY}')
+    with pytest.raises(RunError, match="val has no object to measure ap_large on; there is ap, "):
+        list(search_run(read_run(folder)))
+    assert not (folder / "history.jsonl").exists()
+
+
 def test_a_watch_counts_and_compares(searched: tuple[Path, list[Event]]) -> None:
     watch = Watch("ap")
     said = [line for i, event in enumerate(searched[1]) if (line := watch.see(event, now=float(i)))]
