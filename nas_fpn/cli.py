@@ -239,9 +239,9 @@ def table(
     history = read_history(path)
     whole = frame(history)
     if csv is not None:
-        whole.to_csv(csv, index=False)
+        csv.write_text(whole.to_csv(index=False), encoding="utf-8")
     if parquet is not None:
-        whole.to_parquet(parquet, index=False)
+        parquet.write_bytes(whole.to_parquet(index=False))
     typer.echo(json.dumps(answer_json(history), indent=2) if json_ else answer_text(history))
 
 

@@ -251,6 +251,10 @@ def test_table_prints_and_writes(
     assert "Verdict so far" in out
     assert (tmp_path / "t.csv").read_text().startswith("trial,source,neck,state,steps,ap,ap50")
     assert (tmp_path / "t.parquet").stat().st_size > 0
+    for option in ("--csv", "--parquet"):
+        nowhere = str(tmp_path / "none" / "t")
+        code, _, err = run(capsys, "table", str(searched), option, nowhere)
+        assert (code, err) == (2, f"{nowhere}: No such file or directory\n")
     answer = json.loads(run(capsys, "table", str(searched), "--json")[1])
     assert answer["trials"][0]["source"] == "baseline:fpn"
 
