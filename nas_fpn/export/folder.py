@@ -52,11 +52,13 @@ def export_neck(
     image_size: int = 640,
     scores: Mapping[str, float] | None = None,
     provenance: Mapping[str, str] | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a neck with its weights to ``folder``, made if it is missing; give the folder back.
 
     ``image_size`` (pixels) is that of the cost in the README, ``scores`` a table there.
     ``provenance`` says in the README and in the source where the neck comes from, row by row.
+    ``beside`` says what other files the caller puts there, for the README's list.
     Files of the same names are overwritten, others left alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,13 @@ def export_neck(
         "neck.svg": draw(architecture),
         "config.json": json.dumps(settings, indent=2) + "\n",
         "hubconf.py": _HUBCONF.format(id=identity(architecture)),
-        "README.md": readme(neck, image_size=image_size, scores=scores or {}, provenance=origin),
+        "README.md": readme(
+            neck,
+            image_size=image_size,
+            scores=scores or {},
+            provenance=origin,
+            beside=beside or {},
+        ),
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -12,7 +12,12 @@ __all__ = ["readme"]
 
 
 def readme(
-    neck: Neck, *, image_size: int, scores: Mapping[str, float], provenance: Mapping[str, str]
+    neck: Neck,
+    *,
+    image_size: int,
+    scores: Mapping[str, float],
+    provenance: Mapping[str, str],
+    beside: Mapping[str, str],
 ) -> str:
     """What the neck is, how to load it, what it costs, what it scored, where it comes from."""
     return "\n".join(
@@ -22,7 +27,7 @@ def readme(
             *_cost(neck, image_size),
             *(_table("Scores", ("score", "value"), _scores(scores)) if scores else ()),
             *(_table("Provenance", ("", ""), provenance) if provenance else ()),
-            *_files(),
+            *_files(beside),
         ]
     )
 
@@ -100,7 +105,7 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def _files() -> Iterator[str]:
+def _files(beside: Mapping[str, str]) -> Iterator[str]:
     yield "## Files"
     yield ""
     yield "| file | holds |"
@@ -111,4 +116,6 @@ def _files() -> Iterator[str]:
     yield "| `config.json` | the arguments of `Neck` |"
     yield "| `neck.svg` | the drawing |"
     yield "| `hubconf.py` | the entry for `torch.hub` |"
+    for name, what in beside.items():
+        yield f"| `{name}` | {_cell(what)} |"
     yield ""

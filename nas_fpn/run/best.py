@@ -133,6 +133,10 @@ def _export_trial(
         image_size=trainer.settings.image_size,
         scores={name: score for name, score in last.scores.items() if name != "loss"},
         provenance=_provenance(entry, last, notes),
+        beside={
+            STATISTICS: "mean and std of each channel of the backbone's features",
+            MARK: "which trial this is, and its scores on record",
+        },
     )
     save_file(_statistics(trainer), folder / STATISTICS)
     (folder / MARK).write_text(json.dumps(_mark(entry), indent=2) + "\n", encoding="utf-8")

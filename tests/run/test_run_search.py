@@ -142,6 +142,8 @@ def test_the_best_neck_needs_only_torch(searched: tuple[Path, list[Event]]) -> N
     assert best.outcome is not None
     assert mark["trial"] == best.number
     assert mark["scores"] == best.outcome.scores
+    readme = (folder / "README.md").read_text()
+    assert [p.name for p in folder.iterdir() if f"`{p.name}`" not in readme] == ["README.md"]
 
 
 def test_training_once_more_gives_the_recorded_scores(
