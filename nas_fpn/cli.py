@@ -259,6 +259,8 @@ def export(
 
     Example: nas-fpn export fpn --to my_neck --channels 512,1024,2048
     """
+    if to.is_dir() and any(to.iterdir()) and not (to / "neck.neck").is_file():
+        raise RunError(f"{to}: holds something else\n--to names a new folder, or an exported one")
     from nas_fpn.run import export_from_run, export_untrained
 
     run = _run_of(neck)

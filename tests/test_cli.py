@@ -280,6 +280,19 @@ def test_any_shipped_neck_is_exported(capsys: pytest.CaptureFixture[str], tmp_pa
     assert (tmp_path / "x" / "model.safetensors").is_file()
 
 
+def test_an_export_never_mixes_with_other_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    asked = ["export", "fpn", "--channels", "8,16,32", "--to"]
+    code, _, err = run(capsys, *asked, str(tmp_path))
+    assert code == 2
+    assert "holds something else" in err
+    assert (tmp_path / "README.md").read_text() == "mine"
+    for _ in range(2):
+        assert run(capsys, *asked, str(tmp_path / "fpn"))[0] == 0
+
+
 def test_a_run_that_is_not_there_says_what_to_do(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
