@@ -248,7 +248,7 @@ def table(
 @app.command()
 def export(
     neck: NeckName,
-    to: Annotated[Path, typer.Option(help="A folder; its files of the same names are replaced.")],
+    to: Annotated[Path, typer.Option(help="A new folder, or an exported one to write again.")],
     channels: Annotated[
         str | None,
         typer.Option(help="Of a neck without a run: the backbone's, finest first: 512,1024,2048"),
@@ -267,6 +267,8 @@ def export(
     if run is None:
         export_untrained(_neck(neck), to, channels=channels, seed=seed)
     else:
+        if channels is not None:
+            raise RunError(f"--channels is for a neck without a run; {run[0]} has its own\nomit it")
         for _ in export_from_run(*run, to):
             pass
     typer.echo(f"{to} is written")
@@ -275,12 +277,12 @@ def export(
 @data_app.command("shapes")
 def data_shapes(
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    seed: Annotated[int, typer.Option(help="The same seed, the same bytes.")] = 0,
-    image_size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 128,
-    train: Annotated[int, typer.Option(help="Images to train on.")] = 500,
-    val: Annotated[int, typer.Option(help="Images that a search sees.")] = 150,
-    test: Annotated[int, typer.Option(help="Images for verdicts.")] = 150,
-    warmup: Annotated[int, typer.Option(help="Images for the backbone's warm-up.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same bytes.")] = 0,
+    image_size: Annotated[int, typer.Option(min=64, help="Side of the images, in pixels.")] = 128,
+    train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 500,
+    val: Annotated[int, typer.Option(min=1, help="Images that a search sees.")] = 150,
+    test: Annotated[int, typer.Option(min=1, help="Images for verdicts.")] = 150,
+    warmup: Annotated[int, typer.Option(min=0, help="Images for the backbone's warm-up.")] = 500,
 ) -> None:
     """Write the embedded scenes as a COCO folder.
 

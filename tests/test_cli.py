@@ -182,6 +182,16 @@ def test_data_shapes_pass_the_check(capsys: pytest.CaptureFixture[str], tmp_path
     assert json.loads(out)["images"] == 3
 
 
+@pytest.mark.parametrize("wrong", [["--train", "0"], ["--image-size", "3"], ["--seed", "-1"]])
+def test_data_shapes_refuse_numbers_out_of_range(
+    wrong: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capsys, "data", "shapes", str(tmp_path / "shapes"), *wrong)
+    assert code == 2
+    assert f"Invalid value for '{wrong[0]}'" in err
+    assert not (tmp_path / "shapes").exists()
+
+
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys\nfrom nas_fpn.cli import main\ntry:\n    main(['size', 'fpn'])\n"
@@ -268,6 +278,10 @@ def test_a_trial_is_shown_and_exported(
     code, _, err = run(capsys, "export", f"{searched}:99", "--to", str(tmp_path / "x"))
     assert code == 2
     assert "no trial 99" in err
+    asked = ["export", f"{searched}:0", "--to", str(tmp_path / "y"), "--channels", "8"]
+    code, _, err = run(capsys, *asked)
+    assert code == 2
+    assert "--channels is for a neck without a run" in err
 
 
 def test_any_shipped_neck_is_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def data_files(data: Sequence[Path], *, images: Path | None = None) -> dict[str,
     """Which setting of ``[data]`` each file is; see :func:`start_run`."""
     for file in (*data, *([] if images is None else [images])):
         if not file.exists():
-            raise RunError(f"{file}: no such file or folder\n--data names a folder or JSON files")
+            raise RunError(f"{file}: no such file or folder\nname one that is there")
     if not data:
         return {}
     if len(data) == 1 and data[0].is_dir():
