@@ -71,13 +71,13 @@ def open_bank(path: Path) -> Bank:
             facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise RunError(f"{path}: no such bank; build it again from the images") from None
+        raise RunError(f"{path}: no such bank; nas-fpn search on its run makes it") from None
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: not a bank ({error}); delete it and build it again") from None
+        raise RunError(f"{path}: not a bank ({error}); delete it and search again") from None
     if facts.get("bank") != VERSION:
         raise RunError(
             f"{path}: a bank of version {facts.get('bank')}, and this program reads version "
-            f"{VERSION}; delete it and build it again"
+            f"{VERSION}; delete it, and nas-fpn search on its run makes it again"
         )
     channels = {int(level): count for level, count in json.loads(facts["channels"]).items()}
     levels = tuple(channels)
