@@ -35,11 +35,15 @@ def write_shapes(
     settings give the same bytes. With ``warmup=0`` there is no ``warmup.json``.
 
     A folder that already holds these very scenes is left as it is, and one whose writing was
-    cut off is written again; any other folder with something in it raises ``DataError``.
+    cut off is written again; any other folder with something in it raises ``DataError``, and so
+    does an ``image_size`` (pixels) below 64.
     """
     counts = {"train": train, "val": val, "test": test, "warmup": warmup}
     if image_size < LEAST_SIZE:
-        raise ValueError(f"image_size must be {LEAST_SIZE} at least, but got {image_size}")
+        raise DataError(
+            f"image_size must be {LEAST_SIZE} at least for the embedded scenes, but got {image_size}"
+            "\ngive data of your own, or larger images"
+        )
     if seed < 0 or min(counts.values()) < 0 or min(train, val, test) < 1:
         raise ValueError(f"seed must be 0 or more and each split needs images, but got {counts}")
     settings = {"version": VERSION, "seed": seed, "image_size": image_size, **counts}

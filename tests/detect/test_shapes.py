@@ -110,6 +110,11 @@ def test_wrong_arguments_are_named(tmp_path, wrong):
     assert not (tmp_path / "new").exists()
 
 
+def test_images_too_small_for_scenes_are_wrong_data(tmp_path):
+    with pytest.raises(DataError, match="64 at least for the embedded scenes, but got 32"):
+        write_shapes(tmp_path, seed=0, image_size=32)
+
+
 @pytest.mark.parametrize("image_size", [64, 128, 200])
 def test_objects_span_the_promised_sizes_and_all_classes(image_size):
     scenes = [draw_scene(np.random.default_rng((9, i)), image_size) for i in range(40)]
