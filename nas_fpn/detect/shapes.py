@@ -41,8 +41,8 @@ def write_shapes(
     counts = {"train": train, "val": val, "test": test, "warmup": warmup}
     if image_size < LEAST_SIZE:
         raise DataError(
-            f"image_size must be {LEAST_SIZE} at least for the embedded scenes, but got {image_size}"
-            "\ngive data of your own, or larger images"
+            f"image_size must be {LEAST_SIZE} at least for the embedded scenes, "
+            f"but got {image_size}\ngive data of your own, or larger images"
         )
     if seed < 0 or min(counts.values()) < 0 or min(train, val, test) < 1:
         raise ValueError(f"seed must be 0 or more and each split needs images, but got {counts}")
