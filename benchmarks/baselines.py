@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -137,9 +138,7 @@ def main() -> None:
         for way in ways
     ]
     done = _trained(run.folder, bank, jobs, workers=given.workers)
-    command = f"python benchmarks/baselines.py {given.run} --seeds {given.seeds}" + (
-        " --end-to-end" if given.end_to_end else ""
-    )
+    command = f"python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}"
     text = report(done, names, ways, notes=[*notes, *_about(run, question)], command=command)
     print(text)
     if given.write:
