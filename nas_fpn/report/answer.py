@@ -18,10 +18,15 @@ HEADS = {"ap_small": "ap_s", "ap_medium": "ap_m", "ap_large": "ap_l"}
 
 
 def answer_text(history: History) -> str:
-    """The table, best first, then the verdict so far and what was decided about the data."""
+    """The table, best first, then the verdict so far and what was decided about the data.
+
+    Trials that were stopped stand below those of the full budget, whatever their score.
+    """
     objective, notes = _asked(history)
     whole = frame(history)
     ranked = whole.sort_values(objective, ascending=False, na_position="last", kind="stable")
+    is_whole = ranked["state"].isin(["complete", "repeated"])
+    ranked = pd.concat([ranked[is_whole], ranked[~is_whole]])
     is_baseline = ranked["source"].str.startswith("baseline:")
     kept = pd.concat([ranked[is_baseline], ranked[~is_baseline].head(SHOWN)]).index
     shown = ranked[ranked.index.isin(kept)]

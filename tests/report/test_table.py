@@ -71,6 +71,20 @@ def test_a_terminal_shows_a_dash_for_what_is_missing() -> None:
     assert running.split() == ["6", "found", "00000006", "running", *"–––––––", "1000", "2.0", "–"]
 
 
+def test_a_stopped_trial_does_not_lead_the_table() -> None:
+    rows = answer_text(SEARCHED).splitlines()
+    states = [row.split()[3] for row in rows[1:8]]
+    assert states == [
+        "complete",
+        "repeated",
+        "complete",
+        "complete",
+        "stopped",
+        "failed",
+        "running",
+    ]
+
+
 def test_only_complete_trials_compare() -> None:
     said = verdict(SEARCHED, "ap")
     assert "the best of 1 neck found is 00000002 (trial 2) with ap 0.3100" in said
