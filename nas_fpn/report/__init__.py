@@ -2,5 +2,14 @@
 
 from nas_fpn.report.answer import answer_json, answer_text, verdict
 from nas_fpn.report.table import frame
+from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap
 
-__all__ = ["answer_json", "answer_text", "frame", "verdict"]
+__all__ = [
+    "Gap",
+    "answer_json",
+    "answer_text",
+    "checked_on_test",
+    "frame",
+    "paired_gap",
+    "verdict",
+]

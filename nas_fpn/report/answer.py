@@ -10,6 +10,7 @@ import pandas as pd
 
 from nas_fpn.record import History
 from nas_fpn.report.table import frame
+from nas_fpn.report.verdict import checked_on_test
 
 __all__ = ["answer_json", "answer_text", "verdict"]
 
@@ -35,7 +36,10 @@ def answer_text(history: History) -> str:
         rows.append(f"… and {len(whole) - len(shown)} more trials: --csv FILE has them all")
     failed = whole[whole["state"] == "failed"]
     rows += [f"trial {row.trial} failed: {row.reason}" for row in failed.itertuples()]
-    rows += ["", verdict(history, objective), *notes]
+    rows += ["", verdict(history, objective)]
+    if (checked := checked_on_test(history)) is not None:
+        rows += ["", checked, ""]
+    rows += notes
     return "\n".join(rows)
 
 
@@ -43,7 +47,12 @@ def answer_json(history: History) -> dict[str, Any]:
     """The same for a program: every trial, the verdict so far, the notes."""
     objective, notes = _asked(history)
     trials: list[Any] = json.loads(frame(history).to_json(orient="records"))
-    return {"trials": trials, "verdict": verdict(history, objective), "notes": notes}
+    return {
+        "trials": trials,
+        "verdict": verdict(history, objective),
+        "test": checked_on_test(history),
+        "notes": notes,
+    }
 
 
 def verdict(history: History, objective: str) -> str:
@@ -76,7 +85,7 @@ def verdict(history: History, objective: str) -> str:
         f"a difference of {score - control_score:+.4f}.\n"
         "Every neck was trained once, with one seed: the noise is unknown, and the best of many "
         "is chosen\non the val set that it is scored on. This ranks candidates; it does not show "
-        "yet that one is better."
+        "that one is better."
     )
 
 

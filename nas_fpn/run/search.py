@@ -26,6 +26,7 @@ from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.run.trainer import Trainer, cached_bank, neck_cost
+from nas_fpn.run.verdict import check_on_test
 from nas_fpn.search import (
     Baseline,
     Controller,
@@ -75,7 +76,7 @@ def search_run(
     accept_drift: bool = False,
     drive: Drive = drive_here,
 ) -> Iterator[Event]:
-    """Search, or go on searching; then export the best neck to ``best/``. Yields what happens.
+    """Search, or go on; then check the best on test and export it to ``best/``. Yields events.
 
     ``trials`` is a new budget: "80" in all, or "+100" beyond what the run was last asked for.
     ``drive`` trains the trials: ``drive_here``, or ``drive_on_ray`` of ``nas_fpn.run.on_ray``.
@@ -142,6 +143,7 @@ def search_run(
         yield Begun(wanted, len(plan.baselines), loop.entries, notes)
         yield from drive(run, loop, trainer)
         entries = loop.entries
+        yield from check_on_test(run, record, record.history, entries, trainer)
     yield from export_best(run, entries, trainer, notes=notes)
 
 
@@ -165,17 +167,19 @@ def _facts(architecture: Architecture, bank: Bank) -> NeckFacts:
 
 
 def _check_objectives(settings: RunSettings, bank: Bank) -> None:
-    """Every AP that the controller is told can be measured on val."""
+    """Every AP that is told or checked can be measured: on val, and the first on test."""
     nothing = Detections(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0,))))
-    known = average_precision(bank.truth["val"], nothing, categories=bank.categories)
-    wanted = [name for name in settings.objectives if not name.startswith("-")]
-    if missing := [name for name in wanted if name not in known]:
-        there = ", ".join(name for name in known if "/" not in name) or "no AP at all"
-        raise RunError(
-            f"objective: val has no object to measure {', '.join(missing)} on; there is {there}\n"
-            "small is below 32 x 32 pixels of the stored image, large from 96 x 96; "
-            "take another objective, or other images for val"
-        )
+    told = [name for name in settings.objectives if not name.startswith("-")]
+    for split, wanted in {"val": told, "test": told[: settings.confirm.seeds and 1]}.items():
+        known = average_precision(bank.truth[split], nothing, categories=bank.categories)
+        if missing := [name for name in wanted if name not in known]:
+            there = ", ".join(name for name in known if "/" not in name) or "no AP at all"
+            raise RunError(
+                f"objective: {split} has no object to measure {', '.join(missing)} on; "
+                f"there is {there}\n"
+                "small is below 32 x 32 pixels of the stored image, large from 96 x 96; "
+                f"take another objective, or other images for {split}"
+            )
 
 
 def _genotype(space: Space, neck: Architecture) -> Genotype | None:

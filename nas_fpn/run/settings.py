@@ -46,6 +46,16 @@ class LimitSettings(BaseModel):
     )
 
 
+class ConfirmSettings(BaseModel):
+    """Table ``[confirm]``: the best neck found against the best baseline, on test."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: int = Field(
+        3, ge=0, description="new seeds that both are trained with in the proxy; 0: no check"
+    )
+
+
 class RaySettings(BaseModel):
     """Table ``[ray]``: how trials are spread."""
 
@@ -80,6 +90,7 @@ class RunSettings(BaseModel):
     data: DataSettings = Field(default_factory=DataSettings)
     backbone: BackboneSettings = Field(default_factory=BackboneSettings)
     proxy: ProxySettings = Field(default_factory=ProxySettings)
+    confirm: ConfirmSettings = Field(default_factory=ConfirmSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
 
     @field_validator("objective")

@@ -11,7 +11,7 @@ __all__ = ["begin", "budget_on_record"]
 
 # What may differ between the first session of a run and a later one.
 MAY_CHANGE = ("event", "version", "packages", "machine")
-SETTINGS_MAY_CHANGE = ("budget", "ray", "report")
+SETTINGS_MAY_CHANGE = ("budget", "confirm", "ray", "report")
 
 
 def begin(record: Record, header: Event, *, trials: int, accept_drift: bool) -> int:

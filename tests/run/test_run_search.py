@@ -124,6 +124,40 @@ def test_a_finished_run_can_be_extended(tmp_path: Path) -> None:
     assert len(after) > len(before)
 
 
+def verdicts(folder: Path) -> list[dict[str, object]]:
+    return [row for row in lines(folder) if row["event"] == "verdict"]
+
+
+def test_the_best_is_checked_on_test_with_seeds_that_the_search_has_not_used(
+    searched: tuple[Path, list[Event]],
+) -> None:
+    (checked,) = verdicts(searched[0])
+    entries = read_history(searched[0] / "history.jsonl").entries
+    found = best_entry([e for e in entries if e.source == "controller"], "ap")
+    control = best_entry([e for e in entries if e.source != "controller"], "ap")
+    assert found is not None
+    assert control is not None
+    assert (checked["trial"], checked["control"]) == (found.number, control.number)
+    assert checked["seeds"] == [1, 2, 3]
+    assert checked["split"] == "test"
+    assert "Check on test" in answer_text(read_history(searched[0] / "history.jsonl"))
+
+
+def test_a_check_that_is_on_record_is_not_made_again_and_none_is_made_for_no_seeds(
+    tmp_path: Path,
+) -> None:
+    folder = begin(tmp_path / "mine")
+    (folder / "run.toml").write_text(TINY + "[confirm]\nseeds = 0\n")
+    list(search_run(read_run(folder)))
+    assert verdicts(folder) == []
+    (folder / "run.toml").write_text(TINY + "[confirm]\nseeds = 1\n")
+    list(search_run(read_run(folder)))
+    before = verdicts(folder)
+    assert len(before) == 1
+    list(search_run(read_run(folder)))
+    assert verdicts(folder) == before
+
+
 def test_the_best_neck_needs_only_torch(searched: tuple[Path, list[Event]]) -> None:
     folder = searched[0] / "best"
     program = (

@@ -1,0 +1,72 @@
+"""What paired trainings on the test split say: a difference, its interval, a sentence."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_fpn.record import Event, History
+
+__all__ = ["Gap", "checked_on_test", "paired_gap"]
+
+# Student's t, two-sided 95 %, by degrees of freedom; beyond the last the normal is near enough
+STUDENT = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179]
+STUDENT += [2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
+NORMAL = 1.960
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The mean of paired differences and the half-width of its 95 % interval (inf for one pair)."""
+
+    mean: float
+    half: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval leaves 0 out, else 0."""
+        return 0 if abs(self.mean) <= self.half else (1 if self.mean > 0 else -1)
+
+
+def paired_gap(ours: Sequence[float], theirs: Sequence[float]) -> Gap:
+    """The difference of two necks trained with the same seeds, by Student's t.
+
+    >>> paired_gap([0.5, 0.6, 0.7], [0.4, 0.5, 0.6]).sign
+    1
+    """
+    gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
+    free = len(gaps) - 1
+    if free < 1:
+        return Gap(gaps[0], math.inf)
+    quantile = STUDENT[free - 1] if free <= len(STUDENT) else NORMAL
+    half = quantile * statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return Gap(statistics.fmean(gaps), half)
+
+
+def checked_on_test(history: History) -> str | None:
+    """The sentence of the last check on test, or None where there was none.
+
+    It says "keep the baseline" unless the 95 % interval of the difference lies above 0.
+    """
+    event = next((e for e in reversed(history.events) if e["event"] == "verdict"), None)
+    return None if event is None else _said(history, event)
+
+
+def _said(history: History, event: Event) -> str:
+    found, control = history.entries[event["trial"]], history.entries[event["control"]]
+    ours, theirs = event["scores"]["trial"], event["scores"]["control"]
+    name = control.source.removeprefix("baseline:")
+    gap = paired_gap(ours, theirs)
+    word = {1: f"{found.neck} is better", 0: f"not shown to differ; keep {name}"}
+    verdict = word.get(gap.sign, f"{name} is better; keep it")
+    interval = (
+        "one pair has no interval" if math.isinf(gap.half) else f"± {gap.half:.4f} (95 %, paired)"
+    )
+    count = len(ours)
+    return (
+        f"Check on test, in the proxy, with {count} new seed{'s' if count != 1 else ''} each: "
+        f"{found.neck} (trial {found.number}) {statistics.fmean(ours):.4f},\n"
+        f"{name} {statistics.fmean(theirs):.4f}; "
+        f"{event['objective']} differs by {gap.mean:+.4f} {interval}: {verdict}.\n"
+        "The backbone is frozen here: how the two compare end to end is not measured."
+    )
