@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from nas_fpn.language.graph import Graph, Op
 from nas_fpn.language.lower import lower
 from nas_fpn.language.program import Architecture
-from nas_fpn.language.words import WORDS, Use
+from nas_fpn.language.use import Use
+from nas_fpn.language.words import WORDS
 
 __all__ = ["Cost", "cost", "graph_cost", "level_sizes"]
 
@@ -126,6 +127,7 @@ class _Meter:
                 self.sizes[op.source],
                 self.sizes[op.level],
                 abs(op.level - op.source),
+                dict(op.arguments),
             )
         )
         self.params += params

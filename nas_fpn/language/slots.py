@@ -246,7 +246,8 @@ def _argument(
         source.fail(span_of(token, line), f"a number of more than {MOST_DIGITS} digits", _may(row))
     number = float(token)
     whole = isinstance(row.default, int) and not isinstance(row.default, bool)
-    if not row.least <= number <= row.most or (whole and number != int(number)):
+    fits = row.least <= number <= row.most and not (whole and number != int(number))
+    if not fits or (row.odd and number % 2 == 0):
         source.fail(span_of(token, line), f"{first} cannot be {token}", _may(row))
     return first, int(number) if whole else number
 
@@ -255,6 +256,7 @@ def _may(row: Argument) -> str:
     ways = [*row.options]
     if not ways or row.most != 999_999.0:
         kind = "a whole number" if isinstance(row.default, int) else "a number"
+        kind = "an odd number" if row.odd else kind
         ways.append(f"{kind} from {row.least:g} to {row.most:g}")
     return f"{row.name} may be " + " or ".join(ways)
 

@@ -5,11 +5,11 @@ give, and the cost from shapes. An operation of the same name stands in a dict o
 ``nas_fpn.necks``; a test holds the two sets equal. Its paper and formula stand in its docstring.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from nas_fpn.language.program import Value, Word
+from nas_fpn.language.use import Cost, Use
 
 __all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "Use", "full_arguments"]
 
@@ -22,8 +22,9 @@ class Argument:
     """One argument of a word: its name, its default and what it may be.
 
     ``options`` lists the names it may be; else it is a number of the default's type in
-    ``least .. most``. ``bias`` is written ``bias`` or ``nobias`` (default: by the rule that a
-    norm right behind makes it needless), ``channels`` as a bare whole number.
+    ``least .. most``, and odd where ``odd`` says so. ``bias`` is written ``bias`` or ``nobias``
+    (default: by the rule that a norm right behind makes it needless), ``channels`` as a bare
+    whole number.
     """
 
     name: str
@@ -31,26 +32,7 @@ class Argument:
     options: tuple[str, ...] = ()
     least: float = 0.0
     most: float = 999_999.0
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """One use of a word, as its cost sees it.
-
-    ``inputs`` are the channels that it takes, an entry for each operand, and ``channels`` those
-    that it gives; ``bias`` whether its last convolution has one. It goes from a feature of size
-    ``before`` to one of size ``after`` (height, width), over ``steps`` levels.
-    """
-
-    inputs: tuple[int, ...]
-    channels: int
-    bias: bool
-    before: tuple[int, int]
-    after: tuple[int, int]
-    steps: int
-
-
-Cost = Callable[[Use], tuple[int, int]]  # parameters, multiply-adds of convolutions
+    odd: bool = False
 
 
 def _free(use: Use) -> tuple[int, int]:
