@@ -204,7 +204,7 @@ def _header(
 ) -> dict[str, Any]:
     """The first line of the record: all that the answer depends on."""
     settings = run.settings.model_dump(mode="json", exclude={"ray"})
-    settings |= {"budget": {"trials": trials}, "notes": list(notes)}
+    settings |= {"budget": {"trials": trials}, "notes": list(notes), "asha": run.settings.ray.asha}
     files = (question.space_file, question.controller_file)
     space, controller = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
     return {

@@ -208,6 +208,16 @@ def test_another_question_in_the_same_folder_is_refused(
         list(search_run(read_run(folder)))
 
 
+def test_stopping_trials_early_is_another_question(
+    searched: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    folder = begin(tmp_path / "mine")
+    (folder / "history.jsonl").write_text((searched[0] / "history.jsonl").read_text())
+    (folder / "run.toml").write_text(TINY + "asha = true\n")
+    with pytest.raises(RunError, match="asha was False and is now True"):
+        list(search_run(read_run(folder)))
+
+
 def test_an_objective_that_val_cannot_measure_is_refused(tmp_path: Path) -> None:
     folder = begin(tmp_path / "mine")
     (folder / "run.toml").write_text(f'objective = ["ap", "ap_large"]\n{TINY}')
