@@ -214,7 +214,7 @@ def test_stopping_trials_early_is_another_question(
     folder = begin(tmp_path / "mine")
     (folder / "history.jsonl").write_text((searched[0] / "history.jsonl").read_text())
     (folder / "run.toml").write_text(TINY + "asha = true\n")
-    with pytest.raises(RunError, match="asha was False and is now True"):
+    with pytest.raises(RunError, match="asha was false and is now true"):
         list(search_run(read_run(folder)))
 
 
