@@ -8,6 +8,7 @@ give, and the cost from shapes. An operation of the same name stands in a dict o
 from dataclasses import dataclass
 from typing import Literal
 
+from nas_fpn.language.block_costs import gsconv_cost, gsconve1_cost, gsconve2_cost
 from nas_fpn.language.program import Value, Word
 from nas_fpn.language.use import Cost, Use
 
@@ -58,6 +59,11 @@ class Row:
 _CHANNELS = Argument("channels", None, least=1, most=4096)
 _BIAS = Argument("bias", None, options=("bias", "nobias"))
 _POOL_PAD = Argument("pad", "ceil", options=("ceil", "zero"))
+
+
+def _kernel(default: int) -> Argument:
+    """The side of a block's first convolution: 1 or 3."""
+    return Argument("kernel", default, least=1, most=3, odd=True)
 
 
 def _merge_weights(use: Use) -> tuple[int, int]:
@@ -139,6 +145,19 @@ WORDS: dict[str, Row] = {
     "conv5": _convolution(_dense(5)),
     "sep3": _convolution(_separable(3)),
     "sep5": _convolution(_separable(5)),
+    "gsconv": Row(
+        "block",
+        (
+            _CHANNELS,
+            _kernel(1),
+            Argument("shuffle", "interleave", options=("interleave", "deinterleave")),
+            Argument("activation", "silu", options=("silu", "mish")),
+        ),
+        gives=True,
+        cost=gsconv_cost,
+    ),
+    "gsconve1": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve1_cost),
+    "gsconve2": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve2_cost),
     # blocks that keep channels
     "dw3": Row("block", (_BIAS,), bias=True, cost=_depthwise),
     "bn": _block(Argument("eps", 1e-5, most=1.0), Argument("momentum", 0.1, most=1.0), norm=True),

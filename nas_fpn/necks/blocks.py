@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas_fpn.necks.slim import GSConv, GSConvE1, GSConvE2
+
 __all__ = [
     "BLOCKS",
     "BatchNorm",
@@ -167,6 +169,9 @@ BLOCKS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "conv5": Conv5,
     "sep3": Separable3,
     "sep5": Separable5,
+    "gsconv": GSConv,
+    "gsconve1": GSConvE1,
+    "gsconve2": GSConvE2,
     "dw3": Depthwise3,
     "bn": BatchNorm,
     "gn": GroupNorm,

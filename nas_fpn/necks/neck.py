@@ -23,8 +23,8 @@ class Neck(nn.Module):
     the global generator is left as it was.
 
     ``inputs`` are the levels read and ``levels`` those given, finest first; ``strides`` and
-    ``out_channels`` go with ``levels``. Raises ValueError for a wrong number of channels, and
-    for channels below 1.
+    ``out_channels`` go with ``levels``. Raises ValueError for a wrong number of channels, for
+    channels below 1, and where a word cannot give the channels asked of it.
 
     The size of level k is that of ``ck`` where the program reads it, else half the level below,
     rounded up; below the finest ``c`` read, twice the next coarser.
@@ -66,7 +66,7 @@ class Neck(nn.Module):
                     if part not in parent._modules:
                         parent.add_module(part, nn.Module())
                     parent = parent.get_submodule(part)
-                parent.add_module(name, make_cell(plan))
+                parent.add_module(name, _cell(plan))
         initialise(self, None if seed is None else torch.Generator().manual_seed(seed))
 
     def forward(self, features: Sequence[Tensor] | Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -116,6 +116,14 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
             nn.init.kaiming_uniform_(part.weight, a=1, generator=generator)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def _cell(plan: CellPlan) -> nn.Module:
+    """The module of one line; an error of a word says which line it is."""
+    try:
+        return make_cell(plan)
+    except ValueError as error:
+        raise ValueError(f"{plan.node.key}: {error}") from error
 
 
 def _steps(

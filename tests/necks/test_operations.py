@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas_fpn.export.operations import definitions
 from nas_fpn.language.lower import lower
 from nas_fpn.language.words import WORDS
 from nas_fpn.necks import BLOCKS, MERGES, RESAMPLERS, Cell, Chain, plan_cells
@@ -56,7 +57,8 @@ def test_an_operation_stands_alone_and_says_what_it_is(word: str) -> None:
         "Callable": Callable,
         "Sequence": Sequence,
     }
-    exec(inspect.getsource(operation), there)
+    for source in definitions([operation]).sources:  # with what it uses
+        exec(source, there)
     rebuilt = there[operation.__name__]
     functions = [rebuilt] if not isinstance(rebuilt, type) else [*vars(rebuilt).values()]
     for function in functions:
