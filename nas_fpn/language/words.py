@@ -9,6 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nas_fpn.language.block_costs import gsconv_cost, gsconve1_cost, gsconve2_cost
+from nas_fpn.language.fusion_costs import (
+    asff_cost,
+    carafe_cost,
+    cat_cost,
+    deconv_cost,
+    esd1_cost,
+    esd2_cost,
+    psum_cost,
+)
 from nas_fpn.language.program import Value, Word
 from nas_fpn.language.use import Cost, Use
 
@@ -123,6 +132,16 @@ WORDS: dict[str, Row] = {
     "weighted": Row("merge", cost=_merge_weights),
     "gp": Row("merge", (Argument("pool", "max", options=("max", "mean")),), operands=(2, 2)),
     "concat": Row("merge", (_CHANNELS, _BIAS), gives=True, bias=True, mixes=True, cost=_dense(1)),
+    "asff": Row(
+        "merge",
+        (
+            Argument("compress", 16, least=1, most=4096),
+            Argument("act", "leaky", options=("leaky", "relu6")),
+        ),
+        cost=asff_cost,
+    ),
+    "psum": Row("merge", cost=psum_cost),
+    "cat": Row("merge", cost=cat_cost),
     # up
     "nearest": Row("up"),
     "bilinear": Row("up"),
@@ -133,12 +152,31 @@ WORDS: dict[str, Row] = {
             Argument("alpha", "ratio", options=("ratio",), most=1.0),
         ),
     ),
+    "deconv": Row(
+        "up",
+        (_CHANNELS, _BIAS, Argument("kernel", 2, least=2, most=8)),
+        gives=True,
+        bias=True,
+        cost=deconv_cost,
+    ),
+    "carafe": Row(
+        "up",
+        (
+            Argument("mid", 64, least=1, most=4096),
+            Argument("encoder", 3, least=1, most=9, odd=True),
+            Argument("kernel", 5, least=1, most=9, odd=True),
+            Argument("groups", 1, least=1, most=4096),
+        ),
+        cost=carafe_cost,
+    ),
     # down
     "maxpool": Row("down", (_POOL_PAD,)),
     "maxpool3": Row("down", (Argument("pad", "one", options=("one", "same")),)),
     "avgpool": Row("down"),
     "stride": _convolution(_strided, "down"),
     "subsample": Row("down"),
+    "esd1": Row("down", (_CHANNELS,), gives=True, cost=esd1_cost),
+    "esd2": Row("down", (_CHANNELS,), gives=True, cost=esd2_cost),
     # blocks that give channels
     "conv1": _convolution(_dense(1)),
     "conv3": _convolution(_dense(3)),
@@ -163,6 +201,7 @@ WORDS: dict[str, Row] = {
     "bn": _block(Argument("eps", 1e-5, most=1.0), Argument("momentum", 0.1, most=1.0), norm=True),
     "gn": _block(Argument("groups", 32, least=1, most=4096), norm=True),
     "relu": _block(),
+    "relu6": _block(),
     "silu": _block(),
     "swish": _block(),
     "gelu": _block(),

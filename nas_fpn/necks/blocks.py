@@ -29,6 +29,7 @@ __all__ = [
     "identity",
     "mish",
     "relu",
+    "relu6",
     "silu",
 ]
 
@@ -143,6 +144,11 @@ def relu(feature: Tensor) -> Tensor:
     return F.relu(feature)
 
 
+def relu6(feature: Tensor) -> Tensor:
+    """``min(max(x, 0), 6)``. MobileNets (Howard et al. 2017, arXiv:1704.04861)."""
+    return F.relu6(feature)
+
+
 def silu(feature: Tensor) -> Tensor:
     """``x * sigmoid(x)``, also called swish (Ramachandran et al. 2017, arXiv:1710.05941)."""
     return F.silu(feature)
@@ -176,6 +182,7 @@ BLOCKS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "bn": BatchNorm,
     "gn": GroupNorm,
     "relu": relu,
+    "relu6": relu6,
     "silu": silu,
     "swish": silu,
     "gelu": gelu,

@@ -17,8 +17,9 @@ __all__ = ["Cell", "Chain", "double", "half"]
 class Chain(nn.Module):
     """Operations one after another; ``resampler`` is the position of the one that resamples.
 
-    The resampler is told the ``size`` to end at. A down-sampling one can miss it where the
-    backbone does not halve by rounding up; the nearest values then fill the size exactly.
+    The resampler is told the ``size`` to end at. One that goes down, or up with
+    weights, can miss it where the backbone does not halve by rounding up; the nearest values
+    then fill the size exactly.
     """
 
     def __init__(self, *operations: Callable[..., Tensor], resampler: int | None = None) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nas_fpn.necks.fusion import Asff, GroupedConcat, PerChannel
+
 __all__ = [
     "MERGES",
     "Concat",
@@ -155,4 +157,7 @@ MERGES: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "weighted": Weighted,
     "gp": GlobalPool,
     "concat": Concat,
+    "asff": Asff,
+    "psum": PerChannel,
+    "cat": GroupedConcat,
 }

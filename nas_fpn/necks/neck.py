@@ -108,14 +108,19 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
     """Draw all convolutions anew by one rule; norms stay at 1 and 0, fusion weights at 1.
 
     Kernels are uniform with bound ``sqrt(3 / fan_in)`` ("Xavier" in Caffe2, the choice of the FPN
-    line of code: torchvision, Detectron), biases 0. Draws come from ``generator``, or from
+    line of code: torchvision, Detectron), biases 0. A transposed convolution's ``fan_in`` are the
+    numbers behind one output: its stride spreads the kernel. Draws come from ``generator``, or from
     torch's global one, in the order of ``module.modules()``.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_uniform_(part.weight, a=1, generator=generator)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.ConvTranspose2d):
+            taps = part.weight[:, 0].numel() / (part.stride[0] * part.stride[1])
+            bound = (3 / taps) ** 0.5
+            nn.init.uniform_(part.weight, -bound, bound, generator=generator)
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and part.bias is not None:
+            nn.init.zeros_(part.bias)
 
 
 def _cell(plan: CellPlan) -> nn.Module:

@@ -2,15 +2,19 @@
 
 Each stands alone (torch only), because an exported neck carries its source. A resampler is
 called with a feature [B, C, h, w] and the ``size`` (H, W) of the level it goes to. Those that go
-up end at ``size`` exactly. Those that go down end at each side divided by ``ratio`` (a power of
-two), rounded up, which is the size of that level wherever a backbone halves by rounding up;
-what is left over, the cell makes good (:class:`nas_fpn.necks.cell.Chain`).
+up end at ``size`` exactly; with weights of their own (``necks/upsample.py``) wherever a backbone
+halves by rounding up. Those that go down end at each side divided by ``ratio`` (a power of two),
+rounded up, which is the size of that level there too; what is left over, the cell makes good
+(:class:`nas_fpn.necks.cell.Chain`).
 """
 
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nas_fpn.necks.esd import Esd1, Esd2
+from nas_fpn.necks.upsample import Carafe, Deconv
 
 __all__ = [
     "RESAMPLERS",
@@ -179,9 +183,13 @@ RESAMPLERS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "nearest": nearest,
     "bilinear": bilinear,
     "sni": Sni,
+    "deconv": Deconv,
+    "carafe": Carafe,
     "maxpool": MaxPool,
     "maxpool3": MaxPool3,
     "avgpool": AvgPool,
     "stride": Stride,
     "subsample": Subsample,
+    "esd1": Esd1,
+    "esd2": Esd2,
 }
