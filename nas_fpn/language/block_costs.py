@@ -1,8 +1,18 @@
 """What the larger blocks cost, from shapes: trainable numbers and multiply-adds."""
 
+from collections.abc import Callable
+
 from nas_fpn.language.use import Use
 
-__all__ = ["gsconv_cost", "gsconve1_cost", "gsconve2_cost"]
+__all__ = [
+    "aspp_cost",
+    "features_inside",
+    "gsconv_cost",
+    "gsconve1_cost",
+    "gsconve2_cost",
+    "repconv_cost",
+    "rfa_cost",
+]
 
 
 def gsconv_cost(use: Use) -> tuple[int, int]:
@@ -22,6 +32,37 @@ def gsconve2_cost(use: Use) -> tuple[int, int]:
     quarter, side = use.channels // 4, int(use.arguments["kernel"])
     kernel = side * side * use.inputs[0] * quarter + (81 + 169 + 289) * quarter
     return _normed(use, kernel, norms=4 * quarter)
+
+
+def aspp_cost(use: Use) -> tuple[int, int]:
+    """A quarter each by 1x1, two dilated 3x3, and a 1x1 of the mean; all with biases."""
+    view = use.inputs[0] * (use.channels // 4)
+    slid = 19 * view * use.after[0] * use.after[1]
+    return 20 * view + 4 * (use.channels // 4), slid + view
+
+
+def rfa_cost(use: Use) -> tuple[int, int]:
+    """Three 1x1 on coarse cells; then a 1x1 of all three and a 3x3 to three maps."""
+    high, wide = use.after
+    reduce, mix, weigh = use.inputs[0] * use.channels, 3 * use.channels**2, 27 * use.channels
+    cells = sum(max(1, int(high * r)) * max(1, int(wide * r)) for r in (0.1, 0.2, 0.3))
+    params = 3 * (reduce + use.channels) + mix + use.channels + weigh + 3
+    return params, reduce * cells + (mix + weigh) * high * wide
+
+
+def features_inside(count: int) -> Callable[[Use], int]:
+    """So many features, like the one that it gives, are alive inside a word at most."""
+
+    def inside(use: Use) -> int:
+        return count * use.channels * use.after[0] * use.after[1]
+
+    return inside
+
+
+def repconv_cost(use: Use) -> tuple[int, int]:
+    """A 3x3 and a 1x1 with a norm each, in training; a norm more where the channels stay."""
+    kept = use.arguments["identity"] == "bn" and use.inputs[0] == use.channels
+    return _normed(use, 10 * use.inputs[0] * use.channels, norms=(2 + kept) * use.channels)
 
 
 def _normed(use: Use, kernel: int, *, norms: int) -> tuple[int, int]:

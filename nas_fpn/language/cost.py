@@ -23,8 +23,9 @@ class Cost:
     nothing). ``activation_bytes`` is the peak over the pass, in 32-bit floats, of the features
     alive at once: the inputs (their caller holds them throughout), every value that is still to
     be read or returned, the operands that wait for their merge, and what the running word takes
-    and gives. What a word needs inside itself (padding, the middle of ``sep3``) is left out, and
-    so is what training keeps for the gradients.
+    and gives. What a word needs inside itself (padding, the middle of ``sep3``) is left out,
+    unless that is several features (``rfa``, ``repconv``); so is what training keeps for the
+    gradients.
     """
 
     params: int
@@ -119,20 +120,20 @@ class _Meter:
 
     def use(self, op: Op, inputs: tuple[int, ...], channels: int, alive: int) -> None:
         """Count one word; ``alive`` are the numbers that exist when it starts."""
-        params, macs = WORDS[op.name].cost(
-            Use(
-                inputs,
-                channels,
-                op.bias,
-                self.sizes[op.source],
-                self.sizes[op.level],
-                abs(op.level - op.source),
-                dict(op.arguments),
-            )
+        row = WORDS[op.name]
+        use = Use(
+            inputs,
+            channels,
+            op.bias,
+            self.sizes[op.source],
+            self.sizes[op.level],
+            abs(op.level - op.source),
+            dict(op.arguments),
         )
+        params, macs = row.cost(use)
         self.params += params
         self.macs += macs
-        self.see(alive + self.numbers(channels, op.level))
+        self.see(alive + self.numbers(channels, op.level) + row.inside(use))
 
     def chain(
         self, ops: tuple[Op, ...], channels: int, level: int, alive: int, *, fresh: bool = False

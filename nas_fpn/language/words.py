@@ -5,10 +5,19 @@ give, and the cost from shapes. An operation of the same name stands in a dict o
 ``nas_fpn.necks``; a test holds the two sets equal. Its paper and formula stand in its docstring.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from nas_fpn.language.block_costs import gsconv_cost, gsconve1_cost, gsconve2_cost
+from nas_fpn.language.block_costs import (
+    aspp_cost,
+    features_inside,
+    gsconv_cost,
+    gsconve1_cost,
+    gsconve2_cost,
+    repconv_cost,
+    rfa_cost,
+)
 from nas_fpn.language.fusion_costs import (
     asff_cost,
     carafe_cost,
@@ -50,6 +59,11 @@ def _free(use: Use) -> tuple[int, int]:
     return 0, 0
 
 
+def _little(use: Use) -> int:
+    del use
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """What the checks, the cost and the search need to know of a word."""
@@ -63,6 +77,7 @@ class Row:
     bias: bool = False  # ends in a convolution whose bias follows the rule
     mixes: bool = False  # a merge whose operands may differ in channels
     cost: Cost = _free
+    inside: Callable[[Use], int] = _little  # numbers alive beside those that it takes and gives
 
 
 _CHANNELS = Argument("channels", None, least=1, most=4096)
@@ -196,6 +211,15 @@ WORDS: dict[str, Row] = {
     ),
     "gsconve1": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve1_cost),
     "gsconve2": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve2_cost),
+    "aspp": Row("block", (_CHANNELS,), gives=True, cost=aspp_cost),
+    "rfa": Row("block", (_CHANNELS,), gives=True, cost=rfa_cost, inside=features_inside(6)),
+    "repconv": Row(
+        "block",
+        (_CHANNELS, Argument("identity", "bn", options=("bn", "none"))),
+        gives=True,
+        cost=repconv_cost,
+        inside=features_inside(2),
+    ),
     # blocks that keep channels
     "dw3": Row("block", (_BIAS,), bias=True, cost=_depthwise),
     "bn": _block(Argument("eps", 1e-5, most=1.0), Argument("momentum", 0.1, most=1.0), norm=True),

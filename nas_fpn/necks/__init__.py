@@ -5,6 +5,7 @@ from nas_fpn.necks.cell import Cell, Chain
 from nas_fpn.necks.merges import MERGES
 from nas_fpn.necks.neck import Neck, initialise
 from nas_fpn.necks.plan import Call, CallChain, CellPlan, make_cell, plan_cells
+from nas_fpn.necks.repconv import fuse_repconv
 from nas_fpn.necks.resample import RESAMPLERS
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CellPlan",
     "Chain",
     "Neck",
+    "fuse_repconv",
     "initialise",
     "make_cell",
     "plan_cells",

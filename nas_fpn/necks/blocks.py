@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas_fpn.necks.context import Aspp, ResidualAugmentation
+from nas_fpn.necks.repconv import RepConv
 from nas_fpn.necks.slim import GSConv, GSConvE1, GSConvE2
 
 __all__ = [
@@ -178,6 +180,9 @@ BLOCKS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "gsconv": GSConv,
     "gsconve1": GSConvE1,
     "gsconve2": GSConvE2,
+    "aspp": Aspp,
+    "rfa": ResidualAugmentation,
+    "repconv": RepConv,
     "dw3": Depthwise3,
     "bn": BatchNorm,
     "gn": GroupNorm,
