@@ -10,8 +10,12 @@ __all__ = [
     "gsconv_cost",
     "gsconve1_cost",
     "gsconve2_cost",
+    "gsconvns_cost",
+    "ihp_cost",
+    "ihp_inside",
     "repconv_cost",
     "rfa_cost",
+    "vovgscsp_cost",
 ]
 
 
@@ -32,6 +36,36 @@ def gsconve2_cost(use: Use) -> tuple[int, int]:
     quarter, side = use.channels // 4, int(use.arguments["kernel"])
     kernel = side * side * use.inputs[0] * quarter + (81 + 169 + 289) * quarter
     return _normed(use, kernel, norms=4 * quarter)
+
+
+def gsconvns_cost(use: Use) -> tuple[int, int]:
+    """As ``gsconv``, and a 1x1 over all channels."""
+    half, side = use.channels // 2, int(use.arguments["kernel"])
+    kernel = side * side * use.inputs[0] * half + 25 * half + use.channels**2
+    return _normed(use, kernel, norms=2 * half)
+
+
+def vovgscsp_cost(use: Use) -> tuple[int, int]:
+    """Two 1x1 in; in each bottleneck a ``gsconv`` of 1x1, one of 3x3, a 1x1; a 1x1 out."""
+    half, depth = use.channels // 2, int(use.arguments["depth"])
+    bottleneck = (1 + 9) * half * (half // 2) + 2 * 25 * (half // 2) + half * half
+    kernel = 2 * use.inputs[0] * half + depth * bottleneck + 2 * half * use.channels
+    return _normed(use, kernel, norms=(2 + 3 * depth) * half + use.channels)
+
+
+def ihp_cost(use: Use) -> tuple[int, int]:
+    """``gsconve1`` at the channels taken; two 1x1; two windows a bottleneck; a 1x1 out."""
+    taken, half = use.inputs[0], use.channels // 2
+    depth, side = int(use.arguments["depth"]), int(use.arguments["kernel"])
+    spread = 9 * taken * (taken // 2) + 9 * (taken // 2) ** 2 + 9 * (taken // 2)
+    stage = 2 * taken * half + depth * (side * side + 9) * half * half + 2 * half * use.channels
+    norms = taken // 2 + (2 + 2 * depth) * half + use.channels
+    return _normed(use, spread + stage, norms=norms)
+
+
+def ihp_inside(use: Use) -> int:
+    """The feature that ``gsconve1`` gives, while the last 1x1 runs."""
+    return (use.inputs[0] + 2 * use.channels) * use.after[0] * use.after[1]
 
 
 def aspp_cost(use: Use) -> tuple[int, int]:

@@ -15,8 +15,12 @@ from nas_fpn.language.block_costs import (
     gsconv_cost,
     gsconve1_cost,
     gsconve2_cost,
+    gsconvns_cost,
+    ihp_cost,
+    ihp_inside,
     repconv_cost,
     rfa_cost,
+    vovgscsp_cost,
 )
 from nas_fpn.language.fusion_costs import (
     asff_cost,
@@ -82,11 +86,14 @@ class Row:
 
 _CHANNELS = Argument("channels", None, least=1, most=4096)
 _BIAS = Argument("bias", None, options=("bias", "nobias"))
+_DEPTH = Argument("depth", 1, least=1, most=16)
+_SHUFFLE = Argument("shuffle", "interleave", options=("interleave", "deinterleave"))
+_ACTIVATION = Argument("activation", "silu", options=("silu", "mish"))
 _POOL_PAD = Argument("pad", "ceil", options=("ceil", "zero"))
 
 
 def _kernel(default: int) -> Argument:
-    """The side of a block's first convolution: 1 or 3."""
+    """The side of the convolution that a block's docstring names: 1 or 3."""
     return Argument("kernel", default, least=1, most=3, odd=True)
 
 
@@ -199,18 +206,21 @@ WORDS: dict[str, Row] = {
     "sep3": _convolution(_separable(3)),
     "sep5": _convolution(_separable(5)),
     "gsconv": Row(
-        "block",
-        (
-            _CHANNELS,
-            _kernel(1),
-            Argument("shuffle", "interleave", options=("interleave", "deinterleave")),
-            Argument("activation", "silu", options=("silu", "mish")),
-        ),
-        gives=True,
-        cost=gsconv_cost,
+        "block", (_CHANNELS, _kernel(1), _SHUFFLE, _ACTIVATION), gives=True, cost=gsconv_cost
     ),
     "gsconve1": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve1_cost),
     "gsconve2": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve2_cost),
+    "gsconvns": Row("block", (_CHANNELS, _kernel(1), _ACTIVATION), gives=True, cost=gsconvns_cost),
+    "vovgscsp": Row(
+        "block",
+        (_CHANNELS, _DEPTH, _SHUFFLE, _ACTIVATION),
+        gives=True,
+        cost=vovgscsp_cost,
+        inside=features_inside(2),
+    ),
+    "ihp": Row(
+        "block", (_CHANNELS, _DEPTH, _kernel(3)), gives=True, cost=ihp_cost, inside=ihp_inside
+    ),
     "aspp": Row("block", (_CHANNELS,), gives=True, cost=aspp_cost),
     "rfa": Row("block", (_CHANNELS,), gives=True, cost=rfa_cost, inside=features_inside(6)),
     "repconv": Row(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from nas_fpn.necks.context import Aspp, ResidualAugmentation
 from nas_fpn.necks.repconv import RepConv
 from nas_fpn.necks.slim import GSConv, GSConvE1, GSConvE2
+from nas_fpn.necks.stages import GSConvNs, Ihp, VovGscsp
 
 __all__ = [
     "BLOCKS",
@@ -180,6 +181,9 @@ BLOCKS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "gsconv": GSConv,
     "gsconve1": GSConvE1,
     "gsconve2": GSConvE2,
+    "gsconvns": GSConvNs,
+    "vovgscsp": VovGscsp,
+    "ihp": Ihp,
     "aspp": Aspp,
     "rfa": ResidualAugmentation,
     "repconv": RepConv,

@@ -30,6 +30,7 @@ _MORE = {
     "a constant alpha": "p3..p4 = c3..c4 -> conv1\np3 = sum(p3, p4 -> sni[alpha=0.25])",
     "unequal channels": "p3 = c3 -> conv1[10]\np4 = c4 -> conv1[6]\np3 = concat[14](p3, p4)",
     "other kernels": "p3 = c3 -> gsconv[12, kernel=3]\np4 = p3 -> gsconve1[kernel=1] maxpool",
+    "deeper stages": "p3 = c3 -> vovgscsp[12, depth=3]\np4 = c4 -> ihp[depth=2, kernel=1]",
     "passes": """
 p3..p5 = c3..c5 -> conv1
 repeat 2:
