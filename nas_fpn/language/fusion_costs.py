@@ -6,8 +6,10 @@ from nas_fpn.language.use import Use
 
 __all__ = [
     "asff_cost",
+    "asff_inside",
     "carafe_cost",
     "cat_cost",
+    "cat_inside",
     "deconv_cost",
     "esd1_cost",
     "esd2_cost",
@@ -23,6 +25,12 @@ def asff_cost(use: Use) -> tuple[int, int]:
     return params, kernels * use.after[0] * use.after[1]
 
 
+def asff_inside(use: Use) -> int:
+    """All embeddings, and once more side by side; what it gives is made after them."""
+    embedded = 2 * len(use.inputs) * int(use.arguments["compress"])
+    return max(0, embedded - use.channels) * use.after[0] * use.after[1]
+
+
 def psum_cost(use: Use) -> tuple[int, int]:
     """One weight for each channel of each operand."""
     return sum(use.inputs), 0
@@ -32,6 +40,11 @@ def cat_cost(use: Use) -> tuple[int, int]:
     """A norm, and a kernel of as many numbers as channels come in."""
     kernel = sum(use.inputs)
     return 2 * kernel + kernel, kernel * use.after[0] * use.after[1]
+
+
+def cat_inside(use: Use) -> int:
+    """All operands side by side, and their norm; what it gives is made after them."""
+    return (2 * sum(use.inputs) - use.channels) * use.after[0] * use.after[1]
 
 
 def deconv_cost(use: Use) -> tuple[int, int]:

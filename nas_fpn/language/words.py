@@ -24,8 +24,10 @@ from nas_fpn.language.block_costs import (
 )
 from nas_fpn.language.fusion_costs import (
     asff_cost,
+    asff_inside,
     carafe_cost,
     cat_cost,
+    cat_inside,
     deconv_cost,
     esd1_cost,
     esd2_cost,
@@ -161,9 +163,10 @@ WORDS: dict[str, Row] = {
             Argument("act", "leaky", options=("leaky", "relu6")),
         ),
         cost=asff_cost,
+        inside=asff_inside,
     ),
     "psum": Row("merge", cost=psum_cost),
-    "cat": Row("merge", cost=cat_cost),
+    "cat": Row("merge", cost=cat_cost, inside=cat_inside),
     # up
     "nearest": Row("up"),
     "bilinear": Row("up"),

@@ -38,15 +38,22 @@ class Asff(nn.Module):
 
     def forward(self, *features: Tensor) -> Tensor:
         """Take operands [B, C, H, W] to one."""
-        embedded = []
-        for embedding, norm, feature in zip(self.embeddings, self.norms, features, strict=True):
-            feature = norm(embedding(feature))  # [B, compress, H, W]
-            embedded.append(F.leaky_relu(feature, 0.1) if self.act == "leaky" else F.relu6(feature))
-        weights = self.weights(torch.cat(embedded, dim=1)).softmax(dim=1)  # [B, operands, H, W]
-        total: Tensor = weights[:, :1] * features[0]
+        weights = self.maps(*features)  # [B, operands, H, W]
+        total = weights[:, :1] * features[0]
         for i in range(1, len(features)):
             total = total + weights[:, i : i + 1] * features[i]
         return total
+
+    def maps(self, *features: Tensor) -> Tensor:
+        """Give the weights [B, operands, H, W] of operands [B, C, H, W]."""
+        embedded = []
+        for embedding, norm, feature in zip(self.embeddings, self.norms, features, strict=True):
+            hidden = norm(embedding(feature))  # [B, compress, H, W]
+            leaky = self.act == "leaky"
+            embedded.append(F.leaky_relu(hidden, 0.1) if leaky else F.relu6(hidden))
+            del hidden  # not held while the next are made
+        logits: Tensor = self.weights(torch.cat(embedded, dim=1))
+        return logits.softmax(dim=1)
 
 
 class PerChannel(nn.Module):
@@ -87,8 +94,6 @@ class GroupedConcat(nn.Module):
 
     def forward(self, *features: Tensor) -> Tensor:
         """Take operands [B, C, H, W] to one."""
-        joined = F.relu(
-            self.norm(torch.cat(features, dim=1)), inplace=True
-        )  # [B, operands * C, H, W]
-        merged: Tensor = self.convolution(joined)
+        joined = self.norm(torch.cat(features, dim=1))  # [B, operands * C, H, W]
+        merged: Tensor = self.convolution(F.relu(joined))
         return merged

@@ -61,8 +61,6 @@ class Live(TorchDispatchMode):
 
 
 PLAIN = ("fpn", "panet", "none", "sni_fpn", "the word conv3", "the word stride", "addends")
-# inside they hold all operands once more, or what at this width is as much
-ROOMY = ("the word asff", "asff[act=relu6]", "the word cat")
 
 
 @every_neck
@@ -76,8 +74,7 @@ def test_activation_bytes_are_what_is_alive(name: str) -> None:
     if name in PLAIN:
         assert live.peak == counted
     else:
-        most = 2.4 if name in ROOMY else 1.7
-        assert 0.9 * counted <= live.peak <= most * counted
+        assert 0.9 * counted <= live.peak <= 1.7 * counted
 
 
 def test_a_cost_by_hand() -> None:

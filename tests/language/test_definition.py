@@ -73,13 +73,13 @@ p7 = fast(p7, p6)
 AROUND_PANET = """
 width {96 | 128 | 160}
 up each {nearest | sni | bilinear}
-let conv = {conv3 | sep3 | conv5}
+let conv = {conv3 | sep3 | gsconve1}
 
 p3..p5 = c3..c5 -> conv1 bn silu
 p4 = {sum | fast | concat}(p4, p5) -> conv bn silu
 p3 = {sum | fast | concat}(p3, p4, p5?) -> conv bn silu
-p4 = {sum | fast | concat}(p4, p3 -> {stride | avgpool | maxpool}) -> conv bn silu
-p5 = {sum | fast | concat}(p5, p4 -> {stride | avgpool | maxpool}, p3?) -> conv bn silu
+p4 = {sum | fast | concat}(p4, p3 -> {stride | esd1 | maxpool}) -> conv bn silu
+p5 = {sum | fast | concat}(p5, p4 -> {stride | esd1 | maxpool}, p3?) -> conv bn silu
 """
 THREE_LINES = """
 p3..p7 = c3..c7 -> conv1
