@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nas_fpn.language import parse
+from nas_fpn.language import cost, parse
 from nas_fpn.necks import Neck
 
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
@@ -120,6 +120,32 @@ def test_a_published_operation_is_a_program(name: str) -> None:
     for k, feature in enumerate(inputs):
         assert feature.grad is not None
         torch.testing.assert_close(feature.grad, tensors[f"grad_in.{k}"], **tolerance)
+
+
+@pytest.mark.parametrize(
+    ("channels", "activation", "params"),
+    [
+        ((512, 256, 256), "LeakyReLU(0.1)", (7_106_803, 1_915_123, 734_451)),
+        ((512, 256, 128), "ReLU6", (6_516_979, 1_620_211, 400_627)),
+    ],
+)
+@pytest.mark.parametrize("level", range(3))
+def test_asff_has_the_published_size(
+    channels: tuple[int, ...], activation: str, params: tuple[int, ...], level: int
+) -> None:
+    text, _ = asff(
+        {
+            "level": level,
+            "in_channels": channels,
+            "inter_channels": channels[level],
+            "out_channels": (1024, 512, 256)[level],
+            "compress_channels": 16,
+            "activation": activation,
+        }
+    )
+    given = dict(zip((5, 4, 3), channels, strict=True))
+    laterals = sum(n * n for n in channels)
+    assert cost(parse(text), given, image_size=416).params - laterals == params[level]
 
 
 def load(neck: Neck, weights: dict[str, Tensor], names: Names) -> None:
