@@ -1,4 +1,4 @@
-"""Detection: COCO data, images, the dense head with its targets and losses, and AP."""
+"""Detection: COCO data, images, the dense head with its targets and losses, RoIs, AP."""
 
 from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, make_grid
 from nas_fpn.detect.coco import read_coco
@@ -9,12 +9,20 @@ from nas_fpn.detect.evaluate import Detections, average_precision
 from nas_fpn.detect.head import DenseHead, Predictions
 from nas_fpn.detect.images import letterbox, load_image, open_image
 from nas_fpn.detect.losses import Losses, detection_losses, focal_loss, giou_loss
+from nas_fpn.detect.roi import LevelRule, pool_rois, pool_rois_from_all, roi_levels
+from nas_fpn.detect.roi_fusion import (
+    AdaptivePooling,
+    SoftSelection,
+    adaptive_convs,
+    adaptive_linear,
+)
 from nas_fpn.detect.scenes import CLASSES, Scene, draw_scene
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.detect.targets import Targets, assign_targets, size_ranges
 
 __all__ = [
     "CLASSES",
+    "AdaptivePooling",
     "Category",
     "Dataset",
     "DenseHead",
@@ -22,11 +30,15 @@ __all__ = [
     "Detector",
     "Grid",
     "Image",
+    "LevelRule",
     "Losses",
     "Predictions",
     "Pyramid",
     "Scene",
+    "SoftSelection",
     "Targets",
+    "adaptive_convs",
+    "adaptive_linear",
     "assign_targets",
     "average_precision",
     "boxes_to_distances",
@@ -40,7 +52,10 @@ __all__ = [
     "load_image",
     "make_grid",
     "open_image",
+    "pool_rois",
+    "pool_rois_from_all",
     "read_coco",
+    "roi_levels",
     "size_ranges",
     "split_dataset",
     "take",
