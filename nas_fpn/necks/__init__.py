@@ -5,8 +5,10 @@ from nas_fpn.necks.cell import Cell, Chain
 from nas_fpn.necks.merges import MERGES
 from nas_fpn.necks.neck import Neck, initialise
 from nas_fpn.necks.plan import Call, CallChain, CellPlan, make_cell, plan_cells
+from nas_fpn.necks.recursive import FeedbackResNet, RecursiveNeck
 from nas_fpn.necks.repconv import fuse_repconv
 from nas_fpn.necks.resample import RESAMPLERS
+from nas_fpn.necks.switchable import SwitchableConv2d, convert_convolutions
 
 __all__ = [
     "BLOCKS",
@@ -17,7 +19,11 @@ __all__ = [
     "Cell",
     "CellPlan",
     "Chain",
+    "FeedbackResNet",
     "Neck",
+    "RecursiveNeck",
+    "SwitchableConv2d",
+    "convert_convolutions",
     "fuse_repconv",
     "initialise",
     "make_cell",
