@@ -155,6 +155,24 @@ def test_a_box_of_a_power_of_two_belongs_to_the_coarser_level(dtype: torch.dtype
         assert roi_levels(boxes, levels=LEVELS, rule=rule).tolist() == [2, 2, 2, 3, 3, 4, 4, 5, 5]
 
 
+@pytest.mark.parametrize(("rule", "less"), [("torchvision", 0), ("mmdet", 0), ("detectron", 1)])
+def test_a_hair_below_the_boundary_is_still_above(rule: LevelRule, less: int) -> None:
+    for side, level in ((112, 3), (224, 4), (448, 5)):
+        sides = side * torch.tensor([1 - 1e-5, 1 - 3e-7, 1.0], dtype=torch.float64) - less
+        boxes = torch.stack((sides * 0, sides * 0, sides, sides), dim=1)
+        found = roi_levels(boxes, levels=LEVELS, rule=rule)
+        assert found.tolist() == [level - 1, level, level]
+
+
+def test_levels_equal_torchvision_s_mapper_float_by_float_at_a_boundary() -> None:
+    side = torch.tensor([112.0, 224.0, 448.0])[:, None] * (1 + torch.arange(-40, 41) * 2.0**-23)
+    corner = torch.zeros(side.numel(), 2)
+    boxes = torch.cat((corner, side.reshape(-1, 1).expand(-1, 2)), dim=1)
+    expected = LevelMapper(2, 5)([boxes]) + 2
+    assert len(set(expected.tolist())) == 4
+    assert torch.equal(roi_levels(boxes, levels=LEVELS), expected)
+
+
 def test_levels_are_those_of_the_area_alone() -> None:
     boxes = make_boxes((200,))[0]
     sides = (boxes[:, 2:] - boxes[:, :2]).flip(1)
