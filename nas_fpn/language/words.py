@@ -211,7 +211,13 @@ WORDS: dict[str, Row] = {
     "gsconv": Row(
         "block", (_CHANNELS, _kernel(1), _SHUFFLE, _ACTIVATION), gives=True, cost=gsconv_cost
     ),
-    "gsconve1": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve1_cost),
+    "gsconve1": Row(
+        "block",
+        (_CHANNELS, _kernel(3)),
+        gives=True,
+        cost=gsconve1_cost,
+        inside=features_inside(1),
+    ),
     "gsconve2": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve2_cost),
     "gsconvns": Row("block", (_CHANNELS, _kernel(1), _ACTIVATION), gives=True, cost=gsconvns_cost),
     "vovgscsp": Row(

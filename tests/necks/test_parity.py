@@ -137,7 +137,7 @@ def bifpn_names() -> Names:
         yield f"{there}.bn", f"{first[i]}.operand1.1"
 
 
-# NAS-FPN: the shipped program is the TensorFlow form, here with its idle biases
+# NAS-FPN: the shipped programs are both forms, here with their idle biases
 
 
 def nas_fpn_tensorflow() -> str:
@@ -161,22 +161,9 @@ def nas_fpn_tensorflow_names() -> Names:
         yield f"{norm}.moving_variance", f"{cell}.{at + 1}.running_var"
 
 
-NAS_FPN_MMDET = """
-width 16
-then relu conv3[bias] bn
-down maxpool[pad=zero]
-p3..p5 = c3..c5 -> conv1 bn
-p6..p7 = p5..p6 -> conv1 bn maxpool
-repeat 2:
-    x3..x7 = p3..p7
-    a@4 = gp[pool=mean](x4, x6)
-    b@4 = sum(a, x4)
-    p3  = sum(b, x3)
-    p4  = sum(p3, b)
-    p5  = gp[pool=mean](p3, p4) + x5
-    p7  = gp[pool=mean](b, p5) + x7
-    p6  = gp[pool=mean](p5, p7)
-"""
+def nas_fpn_mmdet() -> str:
+    text = shipped("nas_fpn_mmdet").replace("repeat 7:", "repeat 2:")
+    return text.replace("width 256", "width 16").replace("conv3 bn", "conv3[bias] bn")
 
 
 def nas_fpn_mmdet_names() -> Names:
@@ -226,8 +213,8 @@ NECKS: dict[str, tuple[Callable[[], str], Callable[[], Names]]] = {
     "bifpn_fastattn_r2_same": (lambda: bifpn(same=True), bifpn_names),
     "nasfpn_tf_stack2": (nas_fpn_tensorflow, nas_fpn_tensorflow_names),
     "nasfpn_tf_stack2_big": (nas_fpn_tensorflow, nas_fpn_tensorflow_names),
-    "nasfpn_mmdet_stack2": (lambda: NAS_FPN_MMDET, nas_fpn_mmdet_names),
-    "nasfpn_mmdet_stack2_train": (lambda: NAS_FPN_MMDET, nas_fpn_mmdet_names),
+    "nasfpn_mmdet_stack2": (nas_fpn_mmdet, nas_fpn_mmdet_names),
+    "nasfpn_mmdet_stack2_train": (nas_fpn_mmdet, nas_fpn_mmdet_names),
 }
 CELLS = (
     "merge_gp_down_up_bn",

@@ -1,0 +1,257 @@
+"""Shipped necks against plain torch: each formula is written once more, over the neck's weights.
+
+The oracles know no word of the language, only the names of the weights. What torchvision has is
+compared with it; the others' sources are the papers and ``../shared/references``.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+
+from nas_fpn.language import find_neck, identity, parse, read_neck
+from nas_fpn.necks import Neck
+
+CHANNELS = {2: 6, 3: 10, 4: 12, 5: 20}
+Level = dict[int, Tensor]
+
+
+class Weights:
+    """The weights of a neck by the name of a convolution or norm, applied as formulas."""
+
+    def __init__(self, neck: Neck) -> None:
+        self.state = neck.state_dict()
+
+    def conv(self, x: Tensor, key: str, *, stride: int = 1, groups: int = 1) -> Tensor:
+        weight = self.state[f"{key}.weight"]
+        bias = self.state.get(f"{key}.bias")
+        return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, groups=groups)
+
+    def norm(self, x: Tensor, key: str) -> Tensor:
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, var, gain, shift = (self.state[f"{key}.{n}"][:, None, None] for n in names)
+        return (x - mean) / (var + 1e-5).sqrt() * gain + shift
+
+
+def double(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[-2:], mode="nearest")
+
+
+def panet_official(w: Weights, c: Level) -> Level:
+    m = {k: w.conv(c[k], f"p{k}.0") for k in c}
+    for k in (4, 3, 2):
+        m[k] = m[k] + double(m[k + 1], m[k])
+    p = {k: w.conv(m[k], "p5_2.0" if k == 5 else f"p{k}_3.0") for k in c}
+    n = {2: p[2]}
+    for k in (3, 4, 5):
+        name = "p5_3" if k == 5 else f"p{k}_4"
+        down = w.conv(n[k - 1], f"{name}.operand2.0.0", stride=2)
+        n[k] = w.conv(down + p[k], f"{name}.0")
+    return n | {6: n[5][..., ::2, ::2]}
+
+
+def ssd(w: Weights, c: Level) -> Level:
+    p = {k: w.conv(c[k], f"p{k}.0") for k in c}
+    for k in (6, 7):
+        hidden = w.conv(p[k - 1], f"p{k}.0").relu()
+        p[k] = w.conv(hidden, f"p{k}.2.0", stride=2).relu()
+    return p
+
+
+def yolo_pan(w: Weights, c: Level) -> Level:
+    def cbs(x: Tensor, key: str, at: int, *, stride: int = 1) -> Tensor:
+        conv = f"{key}.{at}.0" if stride == 2 else f"{key}.{at}"
+        return F.silu(w.norm(w.conv(x, conv, stride=stride), f"{key}.{at + 1}"))
+
+    def merge(x: Tensor, y: Tensor, key: str) -> Tensor:
+        mixed = w.conv(torch.cat((x, y), dim=1), f"{key}.merge")
+        hidden = F.silu(w.norm(mixed, f"{key}.0"))
+        return F.silu(w.norm(w.conv(hidden, f"{key}.2"), f"{key}.3"))
+
+    p = {k: cbs(c[k], f"p{k}", 0) for k in c}
+    p[4] = merge(p[4], double(p[5], p[4]), "p4_2")
+    p[3] = merge(p[3], double(p[4], p[3]), "p3_2")
+    p[4] = merge(p[4], cbs(p[3], "p4_3.operand2", 0, stride=2), "p4_3")
+    p[5] = merge(p[5], cbs(p[4], "p5_2.operand2", 0, stride=2), "p5_2")
+    return p
+
+
+def slim_pan(w: Weights, c: Level) -> Level:
+    def sni(x: Tensor, like: Tensor) -> Tensor:
+        return double(x, like) * (x[0, 0].numel() / like[0, 0].numel())
+
+    def esd1(x: Tensor, key: str) -> Tensor:
+        dense = w.norm(w.conv(x, f"{key}.convolutions.0", stride=2), f"{key}.norms.0")
+        return F.avg_pool2d(x, 4, 2, 1) + F.max_pool2d(x, 4, 2, 1) + F.silu(dense)
+
+    def gsconve1(x: Tensor, key: str) -> Tensor:
+        one = F.silu(w.norm(w.conv(x, f"{key}.first.conv"), f"{key}.first.norm"))
+        two = w.conv(w.conv(one, f"{key}.dense"), f"{key}.depthwise", groups=one.shape[1])
+        y = torch.empty(len(x), 2 * one.shape[1], *x.shape[-2:])
+        y[:, 0::2], y[:, 1::2] = one, F.gelu(two)
+        return y
+
+    def merge(x: Tensor, y: Tensor, key: str) -> Tensor:
+        mixed = w.conv(torch.cat((x, y), dim=1), f"{key}.merge")
+        return gsconve1(F.silu(w.norm(mixed, f"{key}.0")), f"{key}.2")
+
+    p = {k: F.silu(w.norm(w.conv(c[k], f"p{k}.0"), f"p{k}.1")) for k in c}
+    p[4] = merge(p[4], sni(p[5], p[4]), "p4_2")
+    p[3] = merge(p[3], sni(p[4], p[3]), "p3_2")
+    p[4] = merge(p[4], esd1(p[3], "p4_3.operand2.0"), "p4_3")
+    p[5] = merge(p[5], esd1(p[4], "p5_2.operand2.0"), "p5_2")
+    return p
+
+
+def augfpn(w: Weights, c: Level) -> Level:
+    side = c[5].shape[-2:]
+    views = []
+    for i, r in enumerate((0.1, 0.2, 0.3)):
+        pooled = F.adaptive_avg_pool2d(c[5], [max(1, int(n * r)) for n in side])
+        reduced = w.conv(pooled, f"p5.operand2.0.reduce.{i}")
+        views.append(F.interpolate(reduced, side, mode="bilinear", align_corners=True))
+    hidden = w.conv(torch.cat(views, dim=1), "p5.operand2.0.mix").relu()
+    maps = w.conv(hidden, "p5.operand2.0.weigh").sigmoid()
+    context = sum(maps[:, i, None] * view for i, view in enumerate(views))
+    m = {k: w.conv(c[k], "p5.operand1.0" if k == 5 else f"p{k}.0") for k in c}
+    m[5] = m[5] + context
+    for k in (4, 3, 2):
+        m[k] = m[k] + double(m[k + 1], m[k])
+    p = {k: w.conv(m[k], "p5_2.0" if k == 5 else f"p{k}_3.0") for k in c}
+    return p | {6: p[5][..., ::2, ::2]}
+
+
+def asff(w: Weights, c: Level) -> Level:
+    def cbl(x: Tensor, conv: str, norm: str, *, stride: int = 1) -> Tensor:
+        return F.leaky_relu(w.norm(w.conv(x, conv, stride=stride), norm), 0.1)
+
+    def fuse(features: tuple[Tensor, ...], key: str) -> Tensor:
+        seen = [
+            cbl(x, f"{key}.merge.embeddings.{i}", f"{key}.merge.norms.{i}")
+            for i, x in enumerate(features)
+        ]
+        maps = w.conv(torch.cat(seen, dim=1), f"{key}.merge.weights").softmax(dim=1)
+        total = sum(maps[:, i, None] * x for i, x in enumerate(features))
+        assert isinstance(total, Tensor)
+        return cbl(total, f"{key}.0", f"{key}.1")
+
+    x = {k: w.conv(c[k], f"p{k}.0") for k in c}
+    x[4] = x[4] + double(x[5], x[4])
+    x[3] = x[3] + double(x[4], x[3])
+    pooled = F.max_pool2d(x[3], 3, 2, padding=1)
+
+    def stride(y: Tensor, key: str) -> Tensor:
+        return cbl(y, f"{key}.0.0", f"{key}.1", stride=2)
+
+    down = stride(x[4], "p5_2.operand2"), stride(pooled, "p5_2.operand3")
+    three = double(x[5], x[3]), double(x[4], x[3]), x[3]
+    return {
+        3: fuse(three, "p3_3"),
+        4: fuse((double(x[5], x[4]), x[4], stride(x[3], "p4_3.operand3")), "p4_3"),
+        5: fuse((x[5], *down), "p5_2"),
+    }
+
+
+ORACLES: dict[str, Callable[[Weights, Level], Level]] = {
+    "asff": asff,
+    "augfpn": augfpn,
+    "panet_official": panet_official,
+    "slim_pan": slim_pan,
+    "ssd": ssd,
+    "yolo_pan": yolo_pan,
+}
+
+
+def build(name: str) -> Neck:
+    """The shipped neck at width 16, with statistics and gains as after some training."""
+    architecture = read_neck(find_neck(name)).with_width(16)
+    levels = [k for k in CHANNELS if f"c{k}" in str(architecture) or k == 3 or k == 4]
+    neck = Neck(architecture, [CHANNELS[k] for k in levels], seed=1).eval()
+    assert list(neck.inputs) == levels
+    generator = torch.Generator().manual_seed(2)
+    for key, value in neck.state_dict().items():
+        if value.dim() == 1 and "weight" not in key:
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+    return neck
+
+
+def features(neck: Neck, side: tuple[int, int]) -> Level:
+    generator = torch.Generator().manual_seed(3)
+    return {
+        k: torch.randn(2, CHANNELS[k], *(-(-n >> k) for n in side), generator=generator)
+        for k in neck.inputs
+    }
+
+
+@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("side", [(128, 192), (352, 320), (200, 168)])
+def test_a_shipped_neck_equals_its_formula(name: str, side: tuple[int, int]) -> None:
+    if name == "slim_pan" and side == (200, 168):
+        side = (192, 160)  # ESD's published form halves even sides only
+    neck = build(name)
+    given = features(neck, side)
+    with torch.inference_mode():
+        got = dict(zip(neck.levels, neck(list(given.values())), strict=True))
+        wanted = ORACLES[name](Weights(neck), given)
+    assert got.keys() == wanted.keys()
+    for level, feature in got.items():
+        torch.testing.assert_close(feature, wanted[level], atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("fpn", LastLevelP6P7(16, 16)),
+        ("fpn_c5", LastLevelP6P7(20, 16)),
+        ("fpn_maxpool", LastLevelMaxPool()),
+    ],
+)
+def test_a_shipped_fpn_equals_torchvisions(name: str, extra: torch.nn.Module) -> None:
+    neck = build(name)
+    theirs = FeaturePyramidNetwork([CHANNELS[k] for k in neck.inputs], 16, extra).eval()
+    finest, state = neck.inputs[0], {}
+    for key, value in neck.state_dict().items():
+        node, _, last = key.partition(".")
+        level = int(node[1])
+        if level > 5:
+            there = f"extra_blocks.p{level}"
+        elif "_" in node:
+            there = f"layer_blocks.{level - finest}.0"
+        else:
+            there = f"inner_blocks.{level - finest}.0"
+        state[f"{there}.{last.rpartition('.')[2]}"] = value
+    theirs.load_state_dict(state)
+    given = features(neck, (200, 168))
+    with torch.inference_mode():
+        wanted = theirs({str(k): feature for k, feature in given.items()})
+        for got, one in zip(neck(list(given.values())), wanted.values(), strict=True):
+            torch.testing.assert_close(got, one)
+
+
+@pytest.mark.parametrize("merge", ["softmax", "sum"])
+def test_bifpns_differ_in_their_merge_alone(merge: str) -> None:
+    """``bifpn`` itself equals effdet's, by the parity cases."""
+    text = find_neck("bifpn").read_text(encoding="utf-8").replace("fast(", f"{merge}(")
+    assert identity(read_neck(find_neck(f"bifpn_{merge}"))) == identity(parse(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "parameters"),
+    [
+        ("augfpn", (256, 512, 1024, 2048), 3_344_384 + 1_777_411),
+        ("bifpn", (40, 112, 320), 194_361),
+        ("bifpn_sum", (40, 112, 320), 194_304),
+        ("fpn_c5", (512, 1024, 2048), 7_997_440),
+        ("fpn_maxpool", (256, 512, 1024, 2048), 3_344_384),
+        ("panet_official", (256, 512, 1024, 2048), 6_884_864),
+    ],
+)
+def test_the_published_numbers_of_parameters(
+    name: str, channels: tuple[int, ...], parameters: int
+) -> None:
+    neck = Neck(read_neck(find_neck(name)), channels)
+    assert sum(parameter.numel() for parameter in neck.parameters()) == parameters
