@@ -160,6 +160,20 @@ def show(
 
 
 @app.command()
+def necks(json_: Json = False) -> None:
+    """Print the shipped necks: paper, lines, parameters, multiply-adds.
+
+    Example: nas-fpn necks
+    """
+    from dataclasses import asdict
+
+    from nas_fpn.language.listing import list_necks, table_text
+
+    listed = list_necks()
+    _print_json([asdict(neck) for neck in listed]) if json_ else typer.echo(table_text(listed))
+
+
+@app.command()
 def init(
     run: RunFolder,
     data: Annotated[

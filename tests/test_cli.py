@@ -37,7 +37,7 @@ def test_every_help_has_an_example(
     assert f"Example: nas-fpn {' '.join(verb)}" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("verb", ["size", "sample", "check", "show", "export"])
+@pytest.mark.parametrize("verb", ["size", "sample", "check", "show", "necks", "export"])
 def test_examples_of_help_run_as_they_stand(
     verb: str,
     capsys: pytest.CaptureFixture[str],
@@ -108,6 +108,17 @@ def test_show_prints_a_neck_and_draws_it(
     file = tmp_path / "again.neck"
     file.write_text(out)
     assert run(capsys, "show", str(file))[1] == out, "what is printed is a program"
+
+
+def test_necks_are_listed_with_their_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "necks")
+    assert code == 0
+    rows = {row.split()[0]: row for row in out.splitlines() if row}
+    assert "arXiv:1612.03144" in rows["fpn"]
+    assert "3.869" in rows["fpn"]
+    listed = json.loads(run(capsys, "necks", "--json")[1])
+    fpn = next(neck for neck in listed if neck["name"] == "fpn")
+    assert (fpn["lines"], fpn["width"], fpn["params"]) == (5, 256, 3_868_672)
 
 
 def test_a_name_means_the_neck_where_a_neck_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,8 +119,9 @@ def bifpn(*, same: bool = False) -> str:
 
 
 def bifpn_names() -> Names:
-    first = ("t6", "t5", "t4", "p3", "p4", "p5", "p6_2", "p7_2")
-    later = tuple(f"repeat1.1.{name}" for name in ("u6", "u5", "u4", "p3", "p4", "p5", "p6", "p7"))
+    first = ("p6_2", "p5", "p4", "p3", "p4_2", "p5_2", "p6_3", "p7_2")
+    last = ("p6", "p5", "p4", "p3", "p4_2", "p5_2", "p6_2", "p7")
+    later = tuple(f"repeat1.1.{name}" for name in last)
     projected = {1: 2, 2: 1, 3: 0, 4: 1, 5: 2}  # node: offset of the input that it projects
     yield "resample.3.conv.conv", "p6.0"
     yield "resample.3.conv.bn", "p6.1"
