@@ -48,6 +48,7 @@ class Vocabulary:
         self.program = program
         self.lets = dict(program.lets)
         options = program.width.options if program.width else (256,)
+        self.widths = options
         self.width: Channels = options[0] if len(options) == 1 else "width"
 
     def options(self, slot: WordSlot) -> tuple[Word, ...]:
@@ -65,6 +66,19 @@ class Vocabulary:
         """The channels that a giving word gives."""
         given = dict(word.arguments).get("channels")
         return self.width if given is None else int(given)
+
+    def divided(self, slot: WordSlot, word: Word) -> None:
+        """Refuse a word whose channels, in some answer, cannot be cut into its equal parts."""
+        parts = WORDS[word.name].parts
+        given = dict(word.arguments).get("channels")
+        widths = self.widths if given is None else (int(given),)
+        wrong = next((width for width in widths if width % parts), None)
+        if wrong is not None:
+            self.program.source.fail(
+                slot.span,
+                f"{word.name!r} makes its channels in {parts} equal parts, but would give {wrong}",
+                f"write a width that {parts} divides, or {word.name}[{wrong + -wrong % parts}]",
+            )
 
     def along(
         self,
@@ -100,6 +114,7 @@ class Vocabulary:
             after = frozenset[Channels]()
             for word in self.options(slot):
                 row = WORDS[word.name]
+                self.divided(slot, word)
                 after |= frozenset([self.given(word)]) if row.gives else channels
             channels = after if sure else after | channels
         return channels

@@ -82,6 +82,7 @@ class Row:
     norm: bool = False  # makes the bias of a convolution before it needless
     bias: bool = False  # ends in a convolution whose bias follows the rule
     mixes: bool = False  # a merge whose operands may differ in channels
+    parts: int = 1  # what it gives is made in so many equal parts: must divide its channels
     cost: Cost = _free
     inside: Callable[[Use], int] = _little  # numbers alive beside those that it takes and gives
 
@@ -209,28 +210,45 @@ WORDS: dict[str, Row] = {
     "sep3": _convolution(_separable(3)),
     "sep5": _convolution(_separable(5)),
     "gsconv": Row(
-        "block", (_CHANNELS, _kernel(1), _SHUFFLE, _ACTIVATION), gives=True, cost=gsconv_cost
+        "block",
+        (_CHANNELS, _kernel(1), _SHUFFLE, _ACTIVATION),
+        gives=True,
+        parts=2,
+        cost=gsconv_cost,
     ),
     "gsconve1": Row(
         "block",
         (_CHANNELS, _kernel(3)),
         gives=True,
+        parts=2,
         cost=gsconve1_cost,
         inside=features_inside(1),
     ),
-    "gsconve2": Row("block", (_CHANNELS, _kernel(3)), gives=True, cost=gsconve2_cost),
-    "gsconvns": Row("block", (_CHANNELS, _kernel(1), _ACTIVATION), gives=True, cost=gsconvns_cost),
+    "gsconve2": Row("block", (_CHANNELS, _kernel(3)), gives=True, parts=4, cost=gsconve2_cost),
+    "gsconvns": Row(
+        "block",
+        (_CHANNELS, _kernel(1), _ACTIVATION),
+        gives=True,
+        parts=2,
+        cost=gsconvns_cost,
+    ),
     "vovgscsp": Row(
         "block",
         (_CHANNELS, _DEPTH, _SHUFFLE, _ACTIVATION),
         gives=True,
+        parts=4,
         cost=vovgscsp_cost,
         inside=features_inside(2),
     ),
     "ihp": Row(
-        "block", (_CHANNELS, _DEPTH, _kernel(3)), gives=True, cost=ihp_cost, inside=ihp_inside
+        "block",
+        (_CHANNELS, _DEPTH, _kernel(3)),
+        gives=True,
+        parts=2,
+        cost=ihp_cost,
+        inside=ihp_inside,
     ),
-    "aspp": Row("block", (_CHANNELS,), gives=True, cost=aspp_cost),
+    "aspp": Row("block", (_CHANNELS,), gives=True, parts=4, cost=aspp_cost),
     "rfa": Row("block", (_CHANNELS,), gives=True, cost=rfa_cost, inside=features_inside(6)),
     "repconv": Row(
         "block",

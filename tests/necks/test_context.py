@@ -91,5 +91,5 @@ def test_the_top_of_augfpn_is_a_program() -> None:
 
 def test_channels_that_are_no_four_parts() -> None:
     with pytest.raises(ValueError) as caught:
-        Neck(parse("width 16\np3 = c3 -> aspp[18] conv1"), (4,))
+        Neck(parse("width 16\np3 = c3 -> aspp conv1").with_width(18), (4,))
     assert f"{caught.value}\n" == (GOLDEN / "parts_aspp.txt").read_text()

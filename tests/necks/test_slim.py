@@ -120,7 +120,7 @@ def test_published_parameters(word: str, params: dict[int, int]) -> None:
 @pytest.mark.parametrize(("word", "width"), [("gsconv", 15), ("gsconve1", 7), ("gsconve2", 10)])
 def test_channels_that_cannot_be_cut(word: str, width: int) -> None:
     with pytest.raises(ValueError) as caught:
-        Neck(parse(f"width {width}\np3 = c3 -> {word}"), (4,))
+        Neck(parse(f"width 16\np3 = c3 -> {word}").with_width(width), (4,))
     assert f"{caught.value}\n" == (GOLDEN / f"parts_{word}.txt").read_text()
 
 

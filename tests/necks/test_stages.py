@@ -124,15 +124,15 @@ def test_the_published_pyramid_is_a_program() -> None:
 
 
 @pytest.mark.parametrize(
-    ("golden", "word", "channels"),
+    ("golden", "word", "width", "channels"),
     [
-        ("parts_gsconvns", "gsconvns[9]", 4),
-        ("parts_vovgscsp", "vovgscsp[6]", 4),
-        ("parts_ihp", "ihp[7]", 4),
-        ("ihp_of_odd_channels", "ihp", 5),
+        ("parts_gsconvns", "gsconvns", 9, 4),
+        ("parts_vovgscsp", "vovgscsp", 6, 4),
+        ("parts_ihp", "ihp", 7, 4),
+        ("ihp_of_odd_channels", "ihp", 16, 5),
     ],
 )
-def test_channels_that_cannot_be_cut(golden: str, word: str, channels: int) -> None:
+def test_channels_that_cannot_be_cut(golden: str, word: str, width: int, channels: int) -> None:
     with pytest.raises(ValueError) as caught:
-        Neck(parse(f"width 16\np3 = c3 -> {word} conv1"), (channels,))
+        Neck(parse(f"width 16\np3 = c3 -> {word} conv1").with_width(width), (channels,))
     assert f"{caught.value}\n" == (GOLDEN / f"{golden}.txt").read_text()
