@@ -54,7 +54,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Training:
     """One training: ``way`` is "proxy" or "end to end"."""
 
     way: str
@@ -83,16 +83,16 @@ class Standardised(nn.Module):
         }
 
 
-def run_job(folder: Path, bank_path: Path, job: Job) -> Row:
+def train_once(folder: Path, bank_path: Path, training: Training) -> Row:
     """Train once, in this process, on one thread."""
     torch.set_num_threads(1)
     run = read_run(folder)
     settings = run.settings.proxy
     bank = open_bank(bank_path)
-    neck = build_neck(parse(job.text), bank, seed=job.seed)
+    neck = build_neck(parse(training.text), bank, seed=training.seed)
     start = time.process_time()
-    if job.way == "proxy":
-        reports = train(neck, bank, settings, seed=job.seed)
+    if training.way == "proxy":
+        reports = train(neck, bank, settings, seed=training.seed)
     else:
         backbone = build_backbone(run.backbone, bank.levels, seed=run.settings.seed)
         for weights in sorted((folder / "bank").glob("backbone-*.safetensors")):  # of the warm-up
@@ -109,10 +109,14 @@ def run_job(folder: Path, bank_path: Path, job: Job) -> Row:
             load_images(data.train, settings.image_size),
             settings,
             held_out=load_images(data.val, settings.image_size),
-            seed=job.seed,
+            seed=training.seed,
         )
     *_, last = reports
-    return {**asdict(job), "scores": dict(last.scores), "cpu_seconds": time.process_time() - start}
+    return {
+        **asdict(training),
+        "scores": dict(last.scores),
+        "cpu_seconds": time.process_time() - start,
+    }
 
 
 def main() -> None:
@@ -131,13 +135,13 @@ def main() -> None:
     question = read_question(run)
     bank, notes = _prepared(run, question)
     ways = ("proxy", "end to end") if given.end_to_end else ("proxy",)
-    jobs = [
-        Job(way, fitted.name, str(fitted.neck), seed)
+    trainings = [
+        Training(way, fitted.name, str(fitted.neck), seed)
         for seed in range(given.seeds)
         for fitted in question.baselines
         for way in ways
     ]
-    done = _trained(run.folder, bank, jobs, workers=given.workers)
+    done = _trained(run.folder, bank, trainings, workers=given.workers)
     command = f"python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}"
     text = report(done, names, ways, notes=[*notes, *_about(run, question)], command=command)
     print(text)
@@ -155,21 +159,27 @@ def _prepared(run: Run, question: Question) -> tuple[Path, tuple[str, ...]]:
         print(f"{step.stage}: {step.done}/{step.total}", flush=True)
 
 
-def _trained(folder: Path, bank: Path, jobs: Sequence[Job], *, workers: int) -> list[Row]:
-    """The rows of all jobs: those on file, and the others trained now."""
+def _trained(folder: Path, bank: Path, trainings: Sequence[Training], *, workers: int) -> list[Row]:
+    """The rows of all trainings: those on file, and the others trained now."""
     file = folder / "baselines.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     rows = [row for row in rows if row["bank"] == bank.name]
     known = {(row["way"], row["text"], row["seed"]) for row in rows}
-    todo = [job for job in jobs if (job.way, job.text, job.seed) not in known]
+    todo = [
+        training
+        for training in trainings
+        if (training.way, training.text, training.seed) not in known
+    ]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run_job, folder, bank, job) for job in todo]):
+        for future in as_completed(
+            [pool.submit(train_once, folder, bank, training) for training in todo]
+        ):
             row = {**future.result(), "bank": bank.name}
             rows.append(row)
             with file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
             print(f"{row['way']} {row['neck']} seed {row['seed']}: {row['scores']['ap']:.4f}")
-    wanted = {(job.way, job.text, job.seed) for job in jobs}
+    wanted = {(training.way, training.text, training.seed) for training in trainings}
     return [row for row in rows if (row["way"], row["text"], row["seed"]) in wanted]
 
 

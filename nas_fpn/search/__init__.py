@@ -9,16 +9,16 @@ from nas_fpn.search.header import begin, budget_on_record
 from nas_fpn.search.loading import find_controller, load_controller
 from nas_fpn.search.local import advance, search_here, training
 from nas_fpn.search.loop import Loop, trained
-from nas_fpn.search.plan import Baseline, Evaluate, Job, NeckFacts, Plan
+from nas_fpn.search.plan import Baseline, Due, Evaluate, NeckFacts, Plan
 from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
 
 __all__ = [
     "Asked",
     "Baseline",
     "Controller",
+    "Due",
     "Evaluate",
     "Halving",
-    "Job",
     "Loop",
     "NeckFacts",
     "Over",

@@ -16,16 +16,16 @@ def search_here(loop: Loop, evaluate: Evaluate) -> Iterator[Progress]:
     An exception of ``evaluate`` fails the trial and the search goes on. Interrupted, it leaves a
     record that a new loop resumes. The threads of the training are ``evaluate``'s affair.
     """
-    while (job := loop.next()) is not None:
+    while (due := loop.next()) is not None:
         yield from loop.drain()
-        reports = training(evaluate, job.text, job.number)
+        reports = training(evaluate, due.text, due.number)
         goes_on = True
         while goes_on:
             step = advance(reports)
             if isinstance(step, Report):
-                goes_on = loop.report(job.number, step)
+                goes_on = loop.report(due.number, step)
             else:
-                loop.finish(job.number, failure=step)
+                loop.finish(due.number, failure=step)
                 goes_on = False
             yield from loop.drain()
     yield from loop.drain()

@@ -22,7 +22,7 @@ from nas_fpn.record import (
 )
 from nas_fpn.search.controller import Controller, objective_scores, told
 from nas_fpn.search.header import begin
-from nas_fpn.search.plan import Baseline, Job, Plan
+from nas_fpn.search.plan import Baseline, Due, Plan
 from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
 
 __all__ = ["Loop", "trained"]
@@ -68,12 +68,12 @@ class Loop:
         """Whether nothing is under way and nothing more will be asked."""
         return not self._leaders and not self._more()
 
-    def next(self) -> Job | None:
+    def next(self) -> Due | None:
         """The next neck to train; None while there is none, for good if :attr:`over`."""
         while True:
             if self._ready:
                 number = self._ready.popleft()
-                return Job(number, self._entries[number].text)
+                return Due(number, self._entries[number].text)
             if not self._more() or sum(map(len, self._waiting.values())) >= MOST_WAITING:
                 return None
             self._ask()

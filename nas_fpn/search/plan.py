@@ -7,7 +7,7 @@ from nas_fpn.record import Genotype, Report
 from nas_fpn.search.controller import Problem
 from nas_fpn.search.halving import Halving
 
-__all__ = ["Baseline", "Evaluate", "Job", "NeckFacts", "Plan"]
+__all__ = ["Baseline", "Due", "Evaluate", "NeckFacts", "Plan"]
 
 # What trains one neck: its text and the trial's number give reports, each at more steps.
 Evaluate = Callable[[str, int], Iterator[Report]]
@@ -53,8 +53,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A neck for a runner to train: the trial's number and the program."""
+class Due:
+    """A trial that is due: its number, and the program that a runner trains."""
 
     number: int
     text: str

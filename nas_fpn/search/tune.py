@@ -188,15 +188,15 @@ class _Bridge(Searcher):  # type: ignore[misc]
             self._warming += 1
             return {"number": -self._warming, "text": ""}
         try:
-            job = self._loop.next()
+            due = self._loop.next()
             self._publish()
         except Exception as error:
             self._give_up(error)
             return finished
-        if job is None:
+        if due is None:
             return finished if self._loop.over else None
-        self._numbers[trial_id] = job.number
-        return {"number": job.number, "text": job.text}
+        self._numbers[trial_id] = due.number
+        return {"number": due.number, "text": due.text}
 
     def result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Whether a trial ends with this result."""

@@ -268,12 +268,12 @@ def test_a_report_that_does_not_repeat_is_an_error_and_named(path: Path) -> None
 @pytest.mark.parametrize("workers", [3, 40])
 def test_trials_in_flight_at_a_kill_run_again_under_their_numbers(path: Path, workers: int) -> None:
     def start(loop: Loop) -> None:
-        jobs = [loop.next() for _ in range(workers)]
-        for job in jobs[1:5:2]:
-            assert job is not None
-            for report in table()(job.text, job.number):
-                loop.report(job.number, report)
-            loop.finish(job.number)
+        due = [loop.next() for _ in range(workers)]
+        for one in due[1:5:2]:
+            assert one is not None
+            for report in table()(one.text, one.number):
+                loop.report(one.number, report)
+            loop.finish(one.number)
 
     with_loop(path, start, trials=30)
     asked = [(e.number, e.neck) for e in read_history(path).entries]
@@ -286,12 +286,12 @@ def test_trials_in_flight_at_a_kill_run_again_under_their_numbers(path: Path, wo
 
 def test_asks_never_run_past_the_budget(path: Path) -> None:
     def act(loop: Loop) -> None:
-        jobs = [job for job in (loop.next() for _ in range(20)) if job is not None]
-        assert len(jobs) == len(BASELINES) + 5
+        due = [one for one in (loop.next() for _ in range(20)) if one is not None]
+        assert len(due) == len(BASELINES) + 5
         assert not loop.over
-        for job in jobs:
-            loop.report(job.number, Report(300, {"ap": 0.1}))
-            loop.finish(job.number)
+        for one in due:
+            loop.report(one.number, Report(300, {"ap": 0.1}))
+            loop.finish(one.number)
         assert loop.over
         assert loop.next() is None
 
