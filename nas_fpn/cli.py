@@ -293,27 +293,23 @@ def data_shapes(
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same bytes.")] = 0,
     image_size: Annotated[int, typer.Option(min=64, help="Side of the images, in pixels.")] = 128,
-    train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 500,
-    val: Annotated[int, typer.Option(min=1, help="Images that a search sees.")] = 150,
-    test: Annotated[int, typer.Option(min=1, help="Images for verdicts.")] = 150,
-    warmup: Annotated[int, typer.Option(min=0, help="Images for the backbone's warm-up.")] = 500,
+    train: Annotated[int | None, typer.Option(min=1, help="Images to train on.")] = None,
+    val: Annotated[int | None, typer.Option(min=1, help="Images that a search sees.")] = None,
+    test: Annotated[int | None, typer.Option(min=1, help="Images for verdicts.")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help="Images for the backbone's warm-up.")
+    ] = None,
 ) -> None:
-    """Write the embedded scenes as a COCO folder.
+    """Write the embedded scenes as a COCO folder; as many as in a run, where nothing is said.
 
     Example: nas-fpn data shapes shapes --train 100 --val 20
     """
-    from nas_fpn.detect.shapes import write_shapes
+    from nas_fpn.detect.shapes import COUNTS, write_shapes
 
-    write_shapes(
-        folder,
-        seed=seed,
-        image_size=image_size,
-        train=train,
-        val=val,
-        test=test,
-        warmup=warmup,
-    )
-    typer.echo(f"{folder}: {train + val + test + warmup} images are written")
+    given = {"train": train, "val": val, "test": test, "warmup": warmup}
+    counts = {name: COUNTS[name] if count is None else count for name, count in given.items()}
+    write_shapes(folder, seed=seed, image_size=image_size, **counts)
+    typer.echo(f"{folder}: {sum(counts.values())} images are written")
 
 
 @data_app.command("check")

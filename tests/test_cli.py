@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from nas_fpn.cli import app, main
+from nas_fpn.proxy.settings import DataSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -186,8 +187,10 @@ def test_init_writes_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 
 def test_data_shapes_pass_the_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "shapes"
-    counts = ["--train", "3", "--val", "1", "--test", "1", "--warmup", "0"]
-    assert run(capsys, "data", "shapes", str(folder), "--image-size", "64", *counts)[0] == 0
+    counts = ["--train", "3", "--test", "1", "--warmup", "0"]  # of val as many as a run has
+    code, out, _ = run(capsys, "data", "shapes", str(folder), "--image-size", "64", *counts)
+    assert code == 0
+    assert f"{3 + 1 + DataSettings().shapes_val} images are written" in out
     code, out, _ = run(capsys, "data", "check", str(folder / "train.json"), "--json")
     assert code == 0
     assert json.loads(out)["images"] == 3

@@ -11,7 +11,9 @@ from PIL import Image as PILImage
 from nas_fpn.detect.scenes import CLASSES, Scene, draw_scene
 from nas_fpn.errors import DataError
 
-__all__ = ["write_shapes"]
+__all__ = ["COUNTS", "write_shapes"]
+
+COUNTS = {"train": 600, "val": 200, "test": 200, "warmup": 1200}  # images, where nothing is said
 
 MARK = "shapes.json"  # in every folder written here: its settings, and whether it is whole
 VERSION = 3  # of the scenes: other pixels for the same seed, another version
@@ -23,10 +25,10 @@ def write_shapes(
     *,
     seed: int,
     image_size: int = 128,
-    train: int = 500,
-    val: int = 150,
-    test: int = 150,
-    warmup: int = 500,
+    train: int = COUNTS["train"],
+    val: int = COUNTS["val"],
+    test: int = COUNTS["test"],
+    warmup: int = COUNTS["warmup"],
 ) -> None:
     """Write scenes as ``images/``, ``train.json``, ``val.json``, ``test.json``, ``warmup.json``.
 

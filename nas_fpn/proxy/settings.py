@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from nas_fpn.detect.shapes import COUNTS
+
 __all__ = ["BackboneSettings", "DataSettings", "ProxySettings"]
 
 Colour = tuple[float, float, float]
@@ -29,10 +31,14 @@ class DataSettings(BaseModel):
     skip_bad: bool = Field(False, description="leave bad images and boxes out instead of stopping")
     split_seed: int = Field(0, ge=0, description="seed of the splits made when a file is absent")
     shapes_seed: int = Field(0, ge=0, description="seed of the embedded data")
-    shapes_train: int = Field(600, ge=1, description="embedded images that the necks train on")
-    shapes_val: int = Field(200, ge=1, description="embedded images that the search sees")
-    shapes_test: int = Field(200, ge=1, description="embedded images for verdicts")
-    shapes_warmup: int = Field(1200, ge=0, description="embedded images for the warm-up only")
+    shapes_train: int = Field(
+        COUNTS["train"], ge=1, description="embedded images that the necks train on"
+    )
+    shapes_val: int = Field(COUNTS["val"], ge=1, description="embedded images that the search sees")
+    shapes_test: int = Field(COUNTS["test"], ge=1, description="embedded images for verdicts")
+    shapes_warmup: int = Field(
+        COUNTS["warmup"], ge=0, description="embedded images for the warm-up only"
+    )
 
     @model_validator(mode="after")
     def _own_data_is_whole(self) -> Self:
