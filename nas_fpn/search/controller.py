@@ -19,12 +19,15 @@ class Problem:
     combination is a genotype; no two choices share a name. ``identity`` gives the canonical id of
     a genotype's neck: equal ids, equal necks. ``describe`` gives features of its graph as
     numbers, by name, the same names for all. ``objectives`` are the keys of told scores.
+    ``prior`` are genotypes that somebody trusts: every controller asks for them first, in order,
+    and learns from what they are told like from its own.
     """
 
     choices: tuple[Choice, ...]
     identity: Callable[[Genotype], str]
     describe: Callable[[Genotype], Mapping[str, float]]
     objectives: tuple[str, ...] = ("ap",)
+    prior: tuple[Genotype, ...] = ()
 
 
 class Controller(Protocol):
