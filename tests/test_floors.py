@@ -111,7 +111,7 @@ def test_a_controller_knows_choices_and_scores_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*MODULES, *CONTROLLERS], ids=ids)
 def test_imports_stand_at_the_top(path: Path) -> None:
-    if path == PACKAGE / "cli.py":
+    if path.parent == PACKAGE / "cli":
         return  # small verbs answer at once
     tree = ast.parse(path.read_text())
     top = set(map(id, tree.body))

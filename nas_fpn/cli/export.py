@@ -1,0 +1,39 @@
+"""The verb that writes a neck as a folder which needs only torch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_fpn.cli.arguments import NeckName, neck_of, run_of
+from nas_fpn.errors import RunError
+
+__all__ = ["export"]
+
+
+def export(
+    neck: NeckName,
+    to: Annotated[Path, typer.Option(help="A new folder, or an exported one to write again.")],
+    channels: Annotated[
+        str | None,
+        typer.Option(help="Of a neck without a run: the backbone's, finest first: 512,1024,2048"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of a neck without a run: its first weights.")] = 0,
+) -> None:
+    """Write a neck as a folder that needs only torch; one of a run with its trained weights.
+
+    Example: nas-fpn export fpn --to my_neck --channels 512,1024,2048
+    """
+    if to.is_dir() and any(to.iterdir()) and not (to / "neck.neck").is_file():
+        raise RunError(f"{to}: holds something else\n--to names a new folder, or an exported one")
+    from nas_fpn.run import export_from_run, export_untrained
+
+    run = run_of(neck)
+    if run is None:
+        export_untrained(neck_of(neck), to, channels=channels, seed=seed)
+    else:
+        if channels is not None:
+            raise RunError(f"--channels is for a neck without a run; {run[0]} has its own\nomit it")
+        for _ in export_from_run(*run, to):
+            pass
+    typer.echo(f"{to} is written")

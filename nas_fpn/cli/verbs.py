@@ -1,0 +1,43 @@
+"""All verbs, in the order of the help; and the way in, where a wrong input becomes a message."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from nas_fpn.cli.data import data_check, data_shapes
+from nas_fpn.cli.export import export
+from nas_fpn.cli.output import complain
+from nas_fpn.cli.runs import init, search, table
+from nas_fpn.cli.spaces import check, necks, sample, show, size
+from nas_fpn.errors import DataError, RunError, SpaceError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Find the right feature-pyramid neck for your own detector and data.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _verb in (size, sample, check, show, necks, init, search, table, export):
+    app.command()(_verb)
+
+_data = typer.Typer(help="Data: write the embedded scenes, check a COCO file.")
+_data.command("shapes")(data_shapes)
+_data.command("check")(data_check)
+app.add_typer(_data, name="data")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; a wrong input is a message, never a traceback."""
+    sys.set_int_max_str_digits(0)  # a size is exact, however large: 64 KiB of holes bound it
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="nas-fpn")
+    except (SpaceError, DataError, RunError) as fault:
+        sys.exit(complain(fault))
+    except OSError as fault:
+        if fault.filename is None:
+            raise
+        sys.exit(complain(f"{fault.filename}: {fault.strerror}"))
