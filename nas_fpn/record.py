@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "Trial",
     "ask_event",
+    "objective_scores",
     "read_history",
     "report_event",
     "tell_event",
@@ -104,6 +105,19 @@ class History:
     events: tuple[Event, ...] = ()
     entries: tuple[Entry, ...] = ()
     torn: str | None = None
+
+
+def objective_scores(objectives: tuple[str, ...], scores: Scores) -> dict[str, float]:
+    """The objectives among ``scores``, turned so that larger is better in each.
+
+    Raises KeyError with the first objective that is missing.
+
+    >>> objective_scores(("ap", "-latency_ms"), {"ap": 0.3, "ap50": 0.5, "latency_ms": 12.0})
+    {'ap': 0.3, '-latency_ms': -12.0}
+    """
+    return {
+        name: -scores[name[1:]] if name.startswith("-") else scores[name] for name in objectives
+    }
 
 
 def ask_event(entry: Entry) -> Event:

@@ -3,7 +3,7 @@
 Ray's runner stands apart in ``nas_fpn.search.tune``, so that nothing here loads Ray.
 """
 
-from nas_fpn.search.controller import Controller, Problem, generator, objective_scores, told
+from nas_fpn.search.controller import Controller, Problem, generator, told
 from nas_fpn.search.halving import Halving
 from nas_fpn.search.header import begin, budget_on_record
 from nas_fpn.search.loading import find_controller, load_controller
@@ -33,7 +33,6 @@ __all__ = [
     "find_controller",
     "generator",
     "load_controller",
-    "objective_scores",
     "search_here",
     "told",
     "trained",

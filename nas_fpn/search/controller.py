@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from nas_fpn.language import Choice
-from nas_fpn.record import Genotype, Outcome, Scores, Trial
+from nas_fpn.record import Genotype, Outcome, Trial, objective_scores
 
-__all__ = ["Controller", "Problem", "generator", "objective_scores", "told"]
+__all__ = ["Controller", "Problem", "generator", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +58,6 @@ def generator(seed: int, n: int) -> random.Random:
     True
     """
     return random.Random(f"{seed}/{n}")
-
-
-def objective_scores(objectives: tuple[str, ...], scores: Scores) -> dict[str, float]:
-    """The objectives among ``scores``, turned so that larger is better in each.
-
-    Raises KeyError with the first objective that is missing.
-
-    >>> objective_scores(("ap", "-latency_ms"), {"ap": 0.3, "ap50": 0.5, "latency_ms": 12.0})
-    {'ap': 0.3, '-latency_ms': -12.0}
-    """
-    return {
-        name: -scores[name[1:]] if name.startswith("-") else scores[name] for name in objectives
-    }
 
 
 def told(objectives: tuple[str, ...], outcome: Outcome) -> Outcome:

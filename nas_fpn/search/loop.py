@@ -17,10 +17,11 @@ from nas_fpn.record import (
     Report,
     Trial,
     ask_event,
+    objective_scores,
     report_event,
     tell_event,
 )
-from nas_fpn.search.controller import Controller, objective_scores, told
+from nas_fpn.search.controller import Controller, told
 from nas_fpn.search.header import begin
 from nas_fpn.search.plan import Baseline, Due, Plan
 from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
