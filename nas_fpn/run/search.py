@@ -99,7 +99,7 @@ def search_run(
             space,
             in_channels,
             image_size=settings.proxy.image_size,
-            objectives=settings.objectives,
+            objectives=settings.told,
         )
         controller = load_controller(
             question.controller_file,
@@ -136,6 +136,7 @@ def search_run(
         settings.proxy,
         settings.seed,
         costs=tuple(name[1:] for name in settings.objectives if name.startswith("-")),
+        soft=settings.soft,
     )
     with Record(history_path) as record:
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)

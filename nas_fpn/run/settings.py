@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
+from nas_fpn.search import CONSTRAINED, SoftConstraint
 
 __all__ = ["Run", "RunSettings", "read_run"]
 
@@ -23,7 +24,7 @@ Setting = bool | int | float | str | list[str] | dict[str, bool | int | float | 
 
 OBJECTIVES = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
-    *("-params_m", "-gmacs"),  # the neck's own, smaller is better
+    *("-params_m", "-gmacs", "-latency_ms"),  # the neck's own, smaller is better
 )
 
 
@@ -44,6 +45,21 @@ class LimitSettings(BaseModel):
     gmacs: float | None = Field(
         None, gt=0, description="multiply-adds of the neck for one image, in 1e9"
     )
+
+
+class SoftConstraintSettings(BaseModel):
+    """Table ``[soft_constraint]``: several objectives as one score, for the controller alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cost: str = Field("latency_ms", description="a cost among the objectives, without its minus")
+    target: float | None = Field(
+        None,
+        gt=0,
+        description="the controller is told ap · (cost / target)^weight (MnasNet); absent: every "
+        "objective by itself",
+    )
+    weight: float = Field(-0.07, le=0, description="exponent of cost / target")
 
 
 class ConfirmSettings(BaseModel):
@@ -87,6 +103,7 @@ class RunSettings(BaseModel):
     )
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
+    soft_constraint: SoftConstraintSettings = Field(default_factory=SoftConstraintSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     backbone: BackboneSettings = Field(default_factory=BackboneSettings)
     proxy: ProxySettings = Field(default_factory=ProxySettings)
@@ -106,6 +123,16 @@ class RunSettings(BaseModel):
         return objective
 
     @model_validator(mode="after")
+    def _constraint_is_an_objective(self) -> Self:
+        cost = self.soft_constraint.cost
+        if self.soft_constraint.target is not None and f"-{cost}" not in self.objectives:
+            raise ValueError(
+                f'[soft_constraint] weighs {cost}, which is no objective; write objective = ["ap", '
+                f'"-{cost}"], or another cost'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _workers_have_the_device(self) -> Self:
         if self.proxy.device == "cuda" and self.ray.workers and not self.ray.gpus_per_trial:
             raise ValueError('device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1')
@@ -113,8 +140,23 @@ class RunSettings(BaseModel):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The objectives; the best neck is the best by the first."""
+        """The objectives; the best neck is the best by the first, or the front of several."""
         return (self.objective,) if isinstance(self.objective, str) else self.objective
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What the controller is told: the objectives, or the one score made of them."""
+        return self.objectives if self.soft is None else (CONSTRAINED,)
+
+    @property
+    def soft(self) -> SoftConstraint | None:
+        """How ``[soft_constraint]`` makes one score of the first objective and a cost."""
+        given = self.soft_constraint
+        if given.target is None:
+            return None
+        return SoftConstraint(
+            score=self.objectives[0], cost=given.cost, target=given.target, weight=given.weight
+        )
 
 
 @dataclass(frozen=True, slots=True)

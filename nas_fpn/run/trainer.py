@@ -10,9 +10,11 @@ import torch
 from nas_fpn.language import Architecture, Cost, cost, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.bank import Bank, open_bank
+from nas_fpn.proxy.latency import latency_ms
 from nas_fpn.proxy.settings import ProxySettings
-from nas_fpn.proxy.train import train
+from nas_fpn.proxy.train import pick_device, train
 from nas_fpn.record import Report
+from nas_fpn.search import CONSTRAINED, SoftConstraint
 
 __all__ = ["Trainer", "build_neck", "cached_bank", "neck_cost"]
 
@@ -23,13 +25,15 @@ class Trainer:
 
     Every trial has the same ``seed``: the same head, the same order of the same images (common
     random numbers), so that necks differ by what they are and not by luck. ``costs`` names what
-    is told of the neck's cost beside its scores: "params_m" (millions), "gmacs" (1e9 an image).
+    is told of the neck's cost beside its scores: "params_m" (millions), "gmacs" (1e9 an image),
+    "latency_ms" (measured here, before the training). ``soft`` adds one score made of several.
     """
 
     bank: Path
     settings: ProxySettings
     seed: int
     costs: tuple[str, ...] = ()
+    soft: SoftConstraint | None = None
 
     def __call__(self, text: str, trial: int) -> Iterator[Report]:
         """Yield the reports of one trial. The neck of a text is the same in every process."""
@@ -43,9 +47,15 @@ class Trainer:
         bank = cached_bank(self.bank)
         price = neck_cost(neck.architecture, bank)
         known = {"params_m": price.params / 1e6, "gmacs": price.macs / 1e9}
+        if "latency_ms" in self.costs:
+            neck.to(pick_device(self.settings.device))
+            known["latency_ms"] = latency_ms(neck, bank.channels, image_size=bank.image_size)
         wanted = {name: known[name] for name in self.costs}
         for report in train(neck, bank, self.settings, seed=self.seed):
-            yield replace(report, scores={**report.scores, **wanted})
+            scores = {**report.scores, **wanted}
+            if self.soft is not None:
+                scores[CONSTRAINED] = self.soft(scores)
+            yield replace(report, scores=scores)
 
 
 @lru_cache(maxsize=2)

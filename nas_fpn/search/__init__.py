@@ -3,6 +3,7 @@
 Ray's runner stands apart in ``nas_fpn.search.tune``, so that nothing here loads Ray.
 """
 
+from nas_fpn.search.constraint import CONSTRAINED, SoftConstraint
 from nas_fpn.search.controller import Controller, Problem, generator, told
 from nas_fpn.search.halving import Halving
 from nas_fpn.search.header import begin, budget_on_record
@@ -13,6 +14,7 @@ from nas_fpn.search.plan import Baseline, Due, Evaluate, NeckFacts, Plan
 from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
 
 __all__ = [
+    "CONSTRAINED",
     "Asked",
     "Baseline",
     "Controller",
@@ -26,6 +28,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Reported",
+    "SoftConstraint",
     "Told",
     "advance",
     "begin",
