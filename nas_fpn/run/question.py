@@ -1,16 +1,17 @@
 """A space as the search sees it: the levels it reads, what a controller may know, its controls."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import (
     Architecture,
-    Graph,
     Repeat,
     Space,
+    canonical,
     choices,
     cost,
     decode,
@@ -22,6 +23,7 @@ from nas_fpn.language import (
     read,
     read_neck,
 )
+from nas_fpn.language.features import features
 from nas_fpn.language.names import is_backbone, level_of
 from nas_fpn.language.words import WORDS
 from nas_fpn.record import Genotype
@@ -29,6 +31,8 @@ from nas_fpn.run.settings import Run
 from nas_fpn.search import Problem, find_controller
 
 __all__ = ["Fitted", "Frame", "Question", "frame_of", "make_problem", "read_question"]
+
+REMEMBERED = 1 << 12  # genotypes whose id and features a problem keeps at hand: about 50 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +143,22 @@ def make_problem(
 
     ``in_channels`` by level and ``image_size`` (pixels) are for the cost among the features.
     """
+    frame = frame_of(space)
 
-    def describe(genotype: Genotype) -> dict[str, float]:
-        architecture = decode(space, genotype)
-        price = cost(architecture, in_channels, image_size=image_size)
-        counts = _words(lower(architecture))
-        return {
-            "params": float(price.params),
-            "macs": float(price.macs),
-            "activation_bytes": float(price.activation_bytes),
-            **{f"count_{word}": float(counts[word]) for word in WORDS},
-        }
+    @lru_cache(maxsize=REMEMBERED)
+    def identify(genotype: Genotype) -> str:
+        return identity(decode(space, genotype))
+
+    @lru_cache(maxsize=REMEMBERED)
+    def describe(genotype: Genotype) -> Mapping[str, float]:
+        neck = canonical(decode(space, genotype))
+        price = cost(neck, in_channels, image_size=image_size)
+        return MappingProxyType(
+            features(lower(neck), price, words=tuple(WORDS), reads=frame.reads, levels=frame.levels)
+        )
 
     return Problem(
-        choices=choices(space),
-        identity=lambda genotype: identity(decode(space, genotype)),
-        describe=describe,
-        objectives=objectives,
+        choices=choices(space), identity=identify, describe=describe, objectives=objectives
     )
 
 
@@ -194,12 +197,3 @@ def _reads(architecture: Architecture) -> set[int]:
     ]
     features = {operand.feature for line in lines for operand in line.operands}
     return {level_of(name) or 0 for name in features if is_backbone(name)}
-
-
-def _words(graph: Graph) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for node in graph.nodes:
-        merge = () if node.merge is None else (node.merge,)
-        for op in (*merge, *node.ops, *(op for edge in node.edges for op in edge.ops)):
-            counts[op.name] += 1
-    return counts
