@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn, Self, get_args
 from nas_fpn.errors import RunError
 
 __all__ = [
+    "CLOCKED",
     "VERSION",
     "Entry",
     "Event",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 VERSION = 1
+
+# Scores that a clock took part in: they may differ between equal runs, as seconds do.
+CLOCKED = frozenset({"latency_ms", "constrained"})
 
 Event = Mapping[str, Any]
 Genotype = tuple[int, ...]

@@ -22,9 +22,12 @@ def export(
 ) -> None:
     """Write a neck as a folder that needs only torch; one of a run with its trained weights.
 
+    A run stands for its best neck; with several objectives for a folder of each on the front.
+
     Example: nas-fpn export fpn --to my_neck --channels 512,1024,2048
     """
-    if to.is_dir() and any(to.iterdir()) and not (to / "neck.neck").is_file():
+    ours = [to / "neck.neck", to / "front.json"]
+    if to.is_dir() and any(to.iterdir()) and not any(file.is_file() for file in ours):
         raise RunError(f"{to}: holds something else\n--to names a new folder, or an exported one")
     from nas_fpn.run import export_from_run, export_untrained
 

@@ -1,6 +1,8 @@
 """Views of a run that can be made again from its record: tables and what they say."""
 
 from nas_fpn.report.answer import answer_json, answer_text, verdict
+from nas_fpn.report.front import front
+from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap
 
@@ -9,7 +11,10 @@ __all__ = [
     "answer_json",
     "answer_text",
     "checked_on_test",
+    "draw_front",
     "frame",
+    "front",
+    "name_of",
     "paired_gap",
     "verdict",
 ]

@@ -15,7 +15,8 @@ from nas_fpn.errors import RunError
 from nas_fpn.export import export_neck
 from nas_fpn.language import Architecture, lower, parse
 from nas_fpn.necks import Neck
-from nas_fpn.record import Entry, Report, read_history
+from nas_fpn.record import CLOCKED, Entry, Report, read_history
+from nas_fpn.report import draw_front, front, name_of
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run, read_run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
@@ -24,6 +25,7 @@ __all__ = [
     "best_entry",
     "export_best",
     "export_from_run",
+    "export_front",
     "export_untrained",
     "trial_entry",
 ]
@@ -68,29 +70,98 @@ def trial_entry(run: Run, number: int | None) -> Entry:
 def export_best(
     run: Run, entries: Sequence[Entry], trainer: Trainer, *, notes: Sequence[str]
 ) -> Iterator[Step]:
-    """Export the best neck to ``best/``, unless it is there already; yield how far it is."""
-    best = best_entry(entries, run.settings.objectives[0])
-    if best is None:
+    """Export the best neck to ``best/``, or each neck of the front to a folder there.
+
+    What is there already stays as it is; yields how far it is.
+    """
+    objectives, folder = run.settings.objectives, run.folder / "best"
+    if len(objectives) > 1:
+        yield from export_front(entries, objectives, trainer, folder, notes=notes)
         return
-    folder = run.folder / "best"
+    best = best_entry(entries, objectives[0])
+    if best is not None and not _is_there(best, folder):
+        yield from _export_trial(best, trainer, folder, notes=notes)
+
+
+def export_front(
+    entries: Sequence[Entry],
+    objectives: Sequence[str],
+    trainer: Trainer,
+    folder: Path,
+    *,
+    notes: Sequence[str],
+) -> Iterator[Step]:
+    """Export every neck of the front to ``folder``, and what joins them; yield how far it is.
+
+    A folder each, named by trial and neck; ``front.svg`` draws them, ``front.json`` lists them,
+    ``README.md`` shows both. A neck that is there already is not trained again; one that is no
+    longer on the front keeps its folder.
+    """
+    best = front(entries, objectives)
+    if not best:
+        return
+    for entry in best:
+        if not _is_there(entry, folder / _folder_name(entry)):
+            yield from _export_trial(entry, trainer, folder / _folder_name(entry), notes=notes)
+    rows = [_mark(entry) | {"folder": _folder_name(entry)} for entry in best]
+    listed = {"objectives": list(objectives), "front": rows}
+    files = {
+        "front.json": json.dumps(listed, indent=2) + "\n",
+        "front.svg": draw_front(entries, objectives),
+        "README.md": _front_page(best, objectives),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _front_page(best: Sequence[Entry], objectives: Sequence[str]) -> str:
+    names = [name.removeprefix("-") for name in objectives]
+    rows = [
+        "# The front: necks that no other beats in every objective",
+        "",
+        f"![{names[0]} against {names[1]}](front.svg)",
+        "",
+        f"| neck | {' | '.join(names)} | |",
+        f"| --- | {' | '.join('---:' for _ in names)} | --- |",
+    ]
+    for entry in best:
+        assert entry.outcome is not None
+        folder = _folder_name(entry)
+        scores = " | ".join(f"{entry.outcome.scores[name]:.4g}" for name in names)
+        picture = f"![its drawing]({folder}/neck.svg)"
+        rows.append(f"| [{name_of(entry)}]({folder}/README.md) | {scores} | {picture} |")
+    return "\n".join(rows) + "\n"
+
+
+def _folder_name(entry: Entry) -> str:
+    return f"{entry.number}-{entry.neck}"
+
+
+def _is_there(entry: Entry, folder: Path) -> bool:
     mark = folder / MARK
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _mark(best):
-        return
-    yield from _export_trial(best, trainer, folder, notes=notes)
+    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _mark(entry)
 
 
 def export_from_run(folder: Path, number: int | None, to: Path) -> Iterator[Step]:
-    """Export one trial of a run (None: the best) with trained weights; yield how far it is.
+    """Export one trial of a run with trained weights; yield how far it is.
+
+    None: the best one, or of a run with several objectives every neck of the front.
 
     Raises:
         RunError: where the record, the trial or the bank is missing.
     """
     run = read_run(folder)
     entry = trial_entry(run, number)
-    header = read_history(run.folder / "history.jsonl").events[0]
+    history = read_history(run.folder / "history.jsonl")
+    header = history.events[0]
     bank = run.folder / "bank" / f"bank-{str(header.get('bank', ''))[:16]}.safetensors"
     trainer = Trainer(bank, run.settings.proxy, run.settings.seed)
-    yield from _export_trial(entry, trainer, to, notes=header.get("settings", {}).get("notes", ()))
+    notes = header.get("settings", {}).get("notes", ())
+    if number is None and len(run.settings.objectives) > 1:
+        objectives = run.settings.objectives
+        yield from export_front(history.entries, objectives, trainer, to, notes=notes)
+    else:
+        yield from _export_trial(entry, trainer, to, notes=notes)
 
 
 def export_untrained(
@@ -163,12 +234,13 @@ def _mark(entry: Entry) -> dict[str, object]:
 def _provenance(entry: Entry, report: Report, notes: Sequence[str]) -> Mapping[str, str]:
     """Where the weights come from, row by row, as the exported folder says it."""
     told = {} if entry.outcome is None else dict(entry.outcome.scores)
+    again = dict(report.scores)
     rows = {
         "trial": f"{entry.number} ({entry.source})",
         "scores": "on val, after a training as in the search",
         "steps": str(report.steps),
         "input": f"features of the run's backbone, as (c - mean) / std with {STATISTICS}",
     }
-    if told and told != dict(report.scores):
+    if any(told[name] != again[name] for name in told.keys() & again.keys() - CLOCKED):
         rows["repeated"] = "this training gave other scores than the record has"
     return rows | {f"note {i}": note for i, note in enumerate(notes, 1)}

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import (
+    CLOCKED,
     Entry,
     Event,
     Outcome,
     Record,
     Report,
+    Scores,
     Trial,
     ask_event,
     objective_scores,
@@ -98,7 +100,7 @@ class Loop:
             entry = replace(entry, reports=(*entry.reports, report))
             self._entries[number] = entry
             self._climb(number, report)
-        elif dict(before.scores) != dict(report.scores) and not self._plan.accept_drift:
+        elif _steady(before.scores) != _steady(report.scores) and not self._plan.accept_drift:
             raise RunError(
                 f"{self._record.path}: trial {number}: at step {report.steps} the record has "
                 f"{dict(before.scores)}, but this training gives {dict(report.scores)}\n"
@@ -304,6 +306,11 @@ class Loop:
         known = self._entries[of].outcome
         assert known is not None
         return replace(known, state="repeated", seconds=0.0, of=of)
+
+
+def _steady(scores: Scores) -> dict[str, float]:
+    """The scores that an equal training gives again."""
+    return {name: score for name, score in scores.items() if name not in CLOCKED}
 
 
 def trained(entries: tuple[Entry, ...]) -> int:
