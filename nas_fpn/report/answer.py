@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from nas_fpn.record import History
+from nas_fpn.report.front import front
+from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import checked_on_test
 
@@ -23,7 +25,9 @@ def answer_text(history: History) -> str:
 
     Trials that were stopped stand below those of the full budget, whatever their score.
     """
-    objective, notes = _asked(history)
+    objectives, notes = _asked(history)
+    objective = objectives[0]
+    best = [entry.number for entry in front(history.entries, objectives)]
     whole = frame(history)
     ranked = whole.sort_values(objective, ascending=False, na_position="last", kind="stable")
     is_whole = ranked["state"].isin(["complete", "repeated"])
@@ -31,11 +35,14 @@ def answer_text(history: History) -> str:
     is_baseline = ranked["source"].str.startswith("baseline:")
     kept = pd.concat([ranked[is_baseline], ranked[~is_baseline].head(SHOWN)]).index
     shown = ranked[ranked.index.isin(kept)]
-    rows = [_columns(shown).to_string(index=False)] if len(shown) else []
+    table = _columns(shown, objectives, best)
+    rows = [table.to_string(index=False)] if len(shown) else []
     if len(shown) < len(whole):
         rows.append(f"… and {len(whole) - len(shown)} more trials: --csv FILE has them all")
     failed = whole[whole["state"] == "failed"]
     rows += [f"trial {row.trial} failed: {row.reason}" for row in failed.itertuples()]
+    if len(objectives) > 1:
+        rows += ["", _front_said(history, objectives)]
     rows += ["", verdict(history, objective)]
     if (checked := checked_on_test(history)) is not None:
         rows += ["", checked, ""]
@@ -45,11 +52,12 @@ def answer_text(history: History) -> str:
 
 def answer_json(history: History) -> dict[str, Any]:
     """The same for a program: every trial, the verdict so far, the notes."""
-    objective, notes = _asked(history)
+    objectives, notes = _asked(history)
     trials: list[Any] = json.loads(frame(history).to_json(orient="records"))
     return {
         "trials": trials,
-        "verdict": verdict(history, objective),
+        "front": [entry.number for entry in front(history.entries, objectives)],
+        "verdict": verdict(history, objectives[0]),
         "test": checked_on_test(history),
         "notes": notes,
     }
@@ -89,30 +97,48 @@ def verdict(history: History, objective: str) -> str:
     )
 
 
-def _asked(history: History) -> tuple[str, list[str]]:
-    """The first objective of the run and the notes of its record."""
+def _front_said(history: History, objectives: tuple[str, ...]) -> str:
+    """The necks of the front by name, with the objectives that they were kept for."""
+    names = [name.removeprefix("-") for name in objectives]
+    best = front(history.entries, objectives)
+    if not best:
+        return f"The front of {' and '.join(objectives)}: no trial is complete."
+    said = [f"The front of {' and '.join(objectives)} has {_count(len(best), 'neck')}:"]
+    for entry in best:
+        assert entry.outcome is not None
+        scores = ", ".join(f"{name} {entry.outcome.scores[name]:.4g}" for name in names)
+        said.append(f"  {name_of(entry)} (trial {entry.number}): {scores}")
+    return "\n".join(said)
+
+
+def _asked(history: History) -> tuple[tuple[str, ...], list[str]]:
+    """The objectives of the run and the notes of its record."""
     settings = history.events[0].get("settings", {}) if history.events else {}
     objective = settings.get("objective", "ap")
-    first = objective if isinstance(objective, str) else objective[0]
-    return first, list(settings.get("notes", []))
+    objectives = (objective,) if isinstance(objective, str) else tuple(objective)
+    return objectives, list(settings.get("notes", []))
 
 
-def _columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a terminal, rounded."""
+def _columns(table: pd.DataFrame, objectives: tuple[str, ...], best: list[int]) -> pd.DataFrame:
+    """The columns of a terminal, rounded; ``best`` are the trials of a front."""
     is_baseline = table["source"].str.startswith("baseline:")
     name = table["source"].str.removeprefix("baseline:").where(is_baseline, "found")
     scores = {
         HEADS.get(key, key): table[key].map("{:.4f}".format, na_action="ignore")
         for key in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
     }
+    costs = [key[1:] for key in objectives if key.startswith("-") and key[1:] in table]
+    several = {"front": table["trial"].isin(best).map({True: "*", False: ""})}
     columns = pd.DataFrame(
         {
             "trial": table["trial"],
+            **(several if len(objectives) > 1 else {}),
             "neck": name,
             "id": table["neck"],
             "state": table["state"],
             "steps": table["steps"],
             **scores,
+            **{key: table[key].map("{:.4g}".format, na_action="ignore") for key in costs},
             "params": table["params"],
             "mmacs": (table["macs"] / 1e6).map("{:.1f}".format, na_action="ignore"),
             "seconds": table["seconds"].map("{:.0f}".format, na_action="ignore"),

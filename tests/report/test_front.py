@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nas_fpn.record import Entry, Outcome
-from nas_fpn.report import draw_front, front
+from nas_fpn.record import Entry, History, Outcome
+from nas_fpn.report import answer_json, answer_text, draw_front, front
 
 
 def trial(number: int, *, ap: float, cost: float, source: str = "controller") -> Entry:
@@ -74,3 +74,22 @@ def test_the_picture_names_the_front_and_the_baselines_and_nothing_can_be_inject
 
 def test_a_single_neck_can_be_drawn() -> None:
     ElementTree.fromstring(draw_front([trial(0, ap=0.0, cost=0.0)], OBJECTIVES))
+
+
+def test_the_table_marks_the_front_and_says_it() -> None:
+    trials = (
+        trial(0, ap=0.30, cost=8.0, source="baseline:fpn"),
+        trial(1, ap=0.35, cost=9.0),
+        trial(2, ap=0.20, cost=9.5),
+    )
+    asked = {"event": "run", "settings": {"objective": list(OBJECTIVES)}}
+    history = History(events=(asked,), entries=trials)
+    text = answer_text(history)
+    assert "The front of ap and -latency_ms has 2 necks:" in text
+    assert (
+        "  00000001 (trial 1): ap 0.35, latency_ms 9\n  fpn (trial 0): ap 0.3, latency_ms 8" in text
+    )
+    head, *rows = text.splitlines()
+    assert "front" in head and "latency_ms" in head
+    assert ["*" in row for row in rows[:3]] == [True, True, False]
+    assert answer_json(history)["front"] == [1, 0]
