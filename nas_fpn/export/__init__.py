@@ -1,6 +1,7 @@
 """A neck leaves for good: a folder that needs torch and nothing of this package."""
 
 from nas_fpn.export.folder import export_neck
+from nas_fpn.export.published import from_published, published_names
 from nas_fpn.export.source import neck_source
 
-__all__ = ["export_neck", "neck_source"]
+__all__ = ["export_neck", "from_published", "neck_source", "published_names"]
