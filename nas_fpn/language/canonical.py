@@ -13,7 +13,7 @@ from nas_fpn.language.lower import moved
 from nas_fpn.language.names import BACKBONE_LEVELS
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.values import Cell, Flow, Loop, Source, flow
-from nas_fpn.language.words import WORDS
+from nas_fpn.language.words import WORDS, gives
 
 __all__ = ["canonical", "identity"]
 
@@ -25,7 +25,7 @@ def canonical(architecture: Architecture) -> Architecture:
     writer = _Writer(architecture, plain, live)
     items = writer.write()
     unused = not any(
-        WORDS[word.name].gives and "channels" not in dict(word.arguments)
+        gives(word) and "channels" not in dict(word.arguments)
         for line in _lines(items)
         for word in _words(line)
     )

@@ -8,9 +8,11 @@ happen to fit each other (language.md: checks look at all options, not at one wa
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from nas_fpn.language.channels import MOST_CHANNELS, Channels, unknown
 from nas_fpn.language.layout import Source, Span, near
 from nas_fpn.language.names import BACKBONE_LEVELS, is_backbone, is_pyramid, level_of
 from nas_fpn.language.parse import MOST_OPERANDS
+from nas_fpn.language.slots import MOST_OPTIONS
 from nas_fpn.language.syntax import (
     Body,
     Feature,
@@ -19,8 +21,8 @@ from nas_fpn.language.syntax import (
     Statement,
     WordSlot,
 )
-from nas_fpn.language.vocabulary import Channels, Moves, Value, Vocabulary, is_raw, moves
-from nas_fpn.language.words import WORDS
+from nas_fpn.language.vocabulary import Moves, Value, Vocabulary, moves
+from nas_fpn.language.words import WORDS, gives, joins
 
 __all__ = ["Facts", "check"]
 
@@ -70,7 +72,7 @@ class _Check:
         return Facts(self.moves)
 
     def body(self, body: Body, outer: _Block) -> None:
-        passes = 1 if max(body.count.options) == 1 else 16
+        passes = max(body.count.options)  # few, unless `concat[plain]` gives more in each
         around = dict(outer.own)
         for _ in range(passes):
             inner = _Block(dict(around))
@@ -143,12 +145,13 @@ class _Check:
             value = self.single(line, sources[0], levels, block)
         else:
             value = self.merged(line, line.merge, sources, levels, block)
-        raw = sorted(str(c) for c in value.channels if is_raw(c))
+        raw = sorted(str(c) for c in value.channels if c.is_raw)
         if raw:
+            mend = f"{raw[0]} -> conv1" if line.merge is None else "concat[plain](…) -> conv1"
             self.fail(
                 line.terms[0].feature.span,
                 f"raw channels: {name!r} would have those of {raw[0]!r}",
-                f"give it the neck's: {name} = {raw[0]} -> conv1",
+                f"give it the neck's: {name} = {mend}",
             )
         block.own[name] = Value(levels, value.channels)
 
@@ -231,6 +234,7 @@ class _Check:
                 )
         mixes = all(WORDS[word.name].mixes for word in words)
         found: dict[Channels, Span] = {}
+        sums = frozenset[Channels]()
         for k, (term, source) in enumerate(zip(line.terms, sources, strict=True)):
             shift = moves(source.levels, levels)
             self.moves[id(line), k] = shift
@@ -241,6 +245,8 @@ class _Check:
                 self.raw(term.feature, Value(levels, channels), "merged")
             for channel in channels:
                 found.setdefault(channel, term.feature.span)
+            if any(map(joins, words)):
+                sums = self.sums(line, sums, channels, optional=term.optional)
         if not mixes and len(found) > 1:
             (one, _), (two, span), *_ = found.items()
             same = next(w.name for w in words if not WORDS[w.name].mixes)
@@ -249,13 +255,30 @@ class _Check:
                 f"unequal channels: {one} and {two}",
                 f"the operands of {same!r} have equal channels; add `-> conv1` to one of them",
             )
-        channels = frozenset[Channels]()
-        for word in words:
-            row = WORDS[word.name]
-            channels |= frozenset([self.words.given(word)]) if row.gives else frozenset(found)
+        kept = frozenset(found) if any(not gives(w) and not joins(w) for w in words) else sums
+        channels = self.words.behind(merge, kept | sums)
         channels = self.addends(line, channels, levels, block)
         blocks = self.program.then if line.blocks is None else line.blocks
         return Value(levels, self.words.along(blocks, channels, Moves(False, False), fixed=False))
+
+    def sums(
+        self,
+        line: Statement,
+        before: frozenset[Channels],
+        term: frozenset[Channels],
+        *,
+        optional: bool,
+    ) -> frozenset[Channels]:
+        """Every sum of what operands could have; an empty ``before`` is nothing yet."""
+        found = frozenset(a + b for a in before for b in term) if before else term
+        found |= before if optional else frozenset()
+        most = max(channels.most for channels in found)
+        if len(found) > MOST_OPTIONS or most > MOST_CHANNELS:
+            what = f"more than {MOST_OPTIONS} different numbers of channels"
+            if most > MOST_CHANNELS:
+                what = f"{most} channels, more than {MOST_CHANNELS}"
+            self.fail(line.span, f"'concat[plain]' could give {what}", "write `-> conv1` behind it")
+        return found
 
     def addends(
         self, line: Statement, channels: frozenset[Channels], levels: frozenset[int], block: _Block
@@ -298,7 +321,7 @@ class _Check:
                 self.fail(
                     feature.span, f"level out of range: {name!r}", "the backbone gives c2 to c7"
                 )
-            return Value(frozenset([level]), frozenset[Channels]([name]))
+            return Value(frozenset([level]), frozenset([unknown(name, 1)]))
         if name in block.hidden and name in block.outer:  # a level: the old value or the new
             return block.outer[name] | block.own.get(name, block.outer[name])
         if name in block.own and name not in block.hidden:
@@ -342,10 +365,10 @@ class _Check:
 
     def raw(self, feature: Feature, value: Value, done: str) -> None:
         for channel in value.channels:
-            if is_raw(channel):
+            if channel.is_raw:
                 self.fail(
                     feature.span,
-                    f"raw channels: {channel!r} cannot be {done} as it is",
+                    f"raw channels: {str(channel)!r} cannot be {done} as it is",
                     f"give it the neck's: {channel} -> conv1",
                 )
 

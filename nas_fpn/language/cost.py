@@ -75,7 +75,7 @@ def graph_cost(graph: Graph, in_channels: Mapping[int, int], sizes: Mapping[int,
         channels = operands[0]
         fresh = waiting > 0
         if node.merge is not None:
-            channels = node.merge.channels or channels
+            channels = node.merge.given(operands)
             meter.use(node.merge, tuple(operands), channels, alive + waiting)
             waiting, fresh = meter.numbers(channels, node.level), True
         if node.addends:

@@ -4,6 +4,7 @@ Nothing is left to spell out: which value a name means, which resampler acts on 
 whether a convolution has a bias, what key a module has (``lower.py`` decides).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_fpn.language.program import Value
@@ -28,6 +29,17 @@ class Op:
     bias: bool
     source: int
     level: int
+
+    @property
+    def joins(self) -> bool:
+        """Whether it gives all channels of its operands, one behind the other."""
+        return ("plain", True) in self.arguments
+
+    def given(self, inputs: Sequence[int]) -> int:
+        """The channels that it makes of those of its operands."""
+        if self.channels is not None:
+            return self.channels
+        return sum(inputs) if self.joins else inputs[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.names import is_backbone, is_pyramid, level_of
 from nas_fpn.language.program import Architecture, Line, Word, line_text
 from nas_fpn.language.values import is_alias
-from nas_fpn.language.words import WORDS, full_arguments
+from nas_fpn.language.words import WORDS, full_arguments, gives
 
 __all__ = ["lower", "moved", "resolve"]
 
@@ -64,9 +64,10 @@ def resolve(
         arguments = full_arguments(word)
         bias = arguments.pop("bias", None)
         channels = arguments.pop("channels", None)
-        if row.gives and channels is None:
+        own = gives(word)
+        if own and channels is None:
             channels = width
-        if row.bias and bias is None:
+        if own and row.bias and bias is None:
             bias = not _norm_follows(words[position + 1 :])
         after = level if row.kind in ("up", "down") else here
         ops.append(

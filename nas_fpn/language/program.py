@@ -13,7 +13,8 @@ class Word:
 
     ``arguments`` are (name, value) in the order of the word's row in ``words.py``;
     ``conv3[bias]`` is ``Word("conv3", (("bias", True),))``, ``conv1[96]`` is
-    ``Word("conv1", (("channels", 96),))``.
+    ``Word("conv1", (("channels", 96),))``. What is true or false is written bare: ``bias`` or
+    ``nobias``.
     """
 
     name: str
@@ -105,8 +106,8 @@ class Architecture:
 
 
 def _argument(name: str, value: Value) -> str:
-    if name == "bias":
-        return "bias" if value else "nobias"
+    if isinstance(value, bool):
+        return name if value else f"no{name}"
     if name == "channels":
         return str(value)
     return f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}"

@@ -195,6 +195,13 @@ def _word(
         if key in given:
             source.fail(span_of(argument, line), f"{key!r} is given twice", "write it once")
         given[key] = value
+    if given.get("plain") and len(given) > 1:
+        other = next(key for key in given if key != "plain")
+        source.fail(
+            span_of(arguments, line),
+            f"a plain {name} has no convolution, so no {other}",
+            f"put it behind the merge: {name}[plain](…) -> conv1[96]",
+        )
     return Word(
         name, tuple((k, given[k]) for k in rows if k in given and given[k] != rows[k].default)
     )
@@ -223,6 +230,8 @@ def _argument(
     if tree.data == "flag":
         if "bias" in rows and first in ("bias", "nobias"):
             return "bias", first == "bias"
+        if first in rows and rows[first].default is False:
+            return first, True
         _unknown(source, span, first, word, rows)
     if tree.data == "channels":
         if "channels" not in rows:
@@ -231,8 +240,9 @@ def _argument(
         token = tree.children[0]
         assert isinstance(token, Token)
         return "channels", _bounded(source, line, token, "channels", int(row.least), int(row.most))
-    if first not in rows or first in ("bias", "channels"):
-        bare = first in ("bias", "nobias", "channels")
+    flag = first in rows and rows[first].default is False
+    if first not in rows or first in ("bias", "channels") or flag:
+        bare = first in ("bias", "nobias", "channels") or flag
         _unknown(source, span, f"{first}=…" if bare else first, word, rows)
     row, token = rows[first], tree.children[1]
     assert isinstance(token, Token)
@@ -266,6 +276,8 @@ def _unknown(source: Source, span: Span, given: str, word: str, rows: dict[str, 
     for row in rows.values():
         if row.options == ("bias", "nobias"):
             ways.extend(row.options)
+        elif row.default is False:
+            ways.append(row.name)
         else:
             ways.append("a number of channels" if row.name == "channels" else f"{row.name}=…")
     mend = f"{word} takes {', '.join(ways)}" if ways else f"{word} takes no arguments"

@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nas_fpn.language.channels import Channels, number, unknown
 from nas_fpn.language.program import Word
 from nas_fpn.language.syntax import LetName, Program, WordHole, WordSlot
-from nas_fpn.language.words import WORDS, Row
+from nas_fpn.language.words import WORDS, Row, gives
 
-__all__ = ["Channels", "Moves", "Value", "Vocabulary", "is_raw", "moves"]
-
-Channels = int | str  # a number, "width" where that is a hole, or "c4": the backbone's own
+__all__ = ["Moves", "Value", "Vocabulary", "moves"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,6 @@ def moves(source: frozenset[int], target: frozenset[int]) -> Moves:
     return Moves(up=max(source) > min(target), down=min(source) < max(target))
 
 
-def is_raw(channel: Channels) -> bool:
-    """Whether channels are the backbone's own."""
-    return isinstance(channel, str) and channel != "width"
-
-
 class Vocabulary:
     """The words of one program: its lets, its width, its default resamplers."""
 
@@ -49,7 +43,12 @@ class Vocabulary:
         self.lets = dict(program.lets)
         options = program.width.options if program.width else (256,)
         self.widths = options
-        self.width: Channels = options[0] if len(options) == 1 else "width"
+        self.width = _one("width", [number(width) for width in options])
+        then = [(id(slot), f"then.block{k}") for k, slot in enumerate(program.then, 1)]
+        self.once = dict(then)  # the decisions that a slot asks once for the file, by its id
+        for name, setting in (("up", program.up), ("down", program.down)):
+            if setting.slot is not None and not setting.each:
+                self.once[id(setting.slot)] = name
 
     def options(self, slot: WordSlot) -> tuple[Word, ...]:
         """The words that may stand in a slot."""
@@ -65,7 +64,22 @@ class Vocabulary:
     def given(self, word: Word) -> Channels:
         """The channels that a giving word gives."""
         given = dict(word.arguments).get("channels")
-        return self.width if given is None else int(given)
+        return self.width if given is None else number(int(given))
+
+    def behind(
+        self, slot: WordSlot, inputs: frozenset[Channels], *, each: bool = False
+    ) -> frozenset[Channels]:
+        """The channels behind a slot's words; ``each``: asked anew, whatever the slot says.
+
+        Where every word gives channels of its own and the file decides once which word it is,
+        they are one unknown.
+        """
+        words, own = self.options(slot), slot.word
+        given = [self.given(word) for word in words if gives(word)]
+        name = own.name if isinstance(own, LetName) else self.once.get(id(slot))
+        if name is not None and not each and len(given) == len(words):
+            return frozenset([_one(name, given)])
+        return frozenset(given) | (inputs if len(given) < len(words) else frozenset())
 
     def divided(self, slot: WordSlot, word: Word) -> None:
         """Refuse a word whose channels, in some answer, cannot be cut into its equal parts."""
@@ -87,8 +101,12 @@ class Vocabulary:
         moves: Moves,
         *,
         fixed: bool,
+        each: bool = False,
     ) -> frozenset[Channels]:
-        """The channels behind some blocks; resamplers that cannot act are refused."""
+        """The channels behind some blocks; resamplers that cannot act are refused.
+
+        ``each``: a decision of the file is asked anew here.
+        """
         seen: set[str] = set()
         for slot in blocks:
             kind = self.row(slot).kind
@@ -111,11 +129,9 @@ class Vocabulary:
                 if not acts:
                     continue
                 sure = fixed
-            after = frozenset[Channels]()
             for word in self.options(slot):
-                row = WORDS[word.name]
                 self.divided(slot, word)
-                after |= frozenset([self.given(word)]) if row.gives else channels
+            after = self.behind(slot, channels, each=each)
             channels = after if sure else after | channels
         return channels
 
@@ -136,9 +152,20 @@ class Vocabulary:
         ):
             if acts and kind not in kinds and setting.slot is not None:
                 channels = self.along(
-                    [setting.slot], channels, Moves(kind == "up", kind == "down"), fixed=sure
+                    [setting.slot],
+                    channels,
+                    Moves(kind == "up", kind == "down"),
+                    fixed=sure,
+                    each=setting.each,
                 )
         return channels
+
+
+def _one(name: str, options: list[Channels]) -> Channels:
+    """What one decision gives: a number where all its options give the same."""
+    if len(set(options)) == 1:
+        return options[0]
+    return unknown(name, max(option.most for option in options))
 
 
 def _text(slot: WordSlot) -> str:

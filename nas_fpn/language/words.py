@@ -36,7 +36,7 @@ from nas_fpn.language.fusion_costs import (
 from nas_fpn.language.program import Value, Word
 from nas_fpn.language.use import Cost, Use
 
-__all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "Use", "full_arguments"]
+__all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "Use", "full_arguments", "gives", "joins"]
 
 Kind = Literal["merge", "up", "down", "block"]
 KINDS: tuple[Kind, ...] = ("merge", "up", "down", "block")
@@ -49,7 +49,7 @@ class Argument:
     ``options`` lists the names it may be; else it is a number of the default's type in
     ``least .. most``, and odd where ``odd`` says so. ``bias`` is written ``bias`` or ``nobias``
     (default: by the rule that a norm right behind makes it needless), ``channels`` as a bare
-    whole number.
+    whole number; one whose default is False is a flag, written bare where it is set.
     """
 
     name: str
@@ -92,6 +92,7 @@ _BIAS = Argument("bias", None, options=("bias", "nobias"))
 _DEPTH = Argument("depth", 1, least=1, most=16)
 _SHUFFLE = Argument("shuffle", "interleave", options=("interleave", "deinterleave"))
 _ACTIVATION = Argument("activation", "silu", options=("silu", "mish"))
+_PLAIN = Argument("plain", False)
 _POOL_PAD = Argument("pad", "ceil", options=("ceil", "zero"))
 
 
@@ -114,6 +115,10 @@ def _dense(side: int) -> Cost:
         return kernel + use.bias * use.channels, kernel * use.after[0] * use.after[1]
 
     return cost
+
+
+def _mixed(use: Use) -> tuple[int, int]:
+    return (0, 0) if use.arguments["plain"] else _dense(1)(use)
 
 
 def _depthwise(use: Use) -> tuple[int, int]:
@@ -156,7 +161,9 @@ WORDS: dict[str, Row] = {
     "softmax": Row("merge", cost=_merge_weights),
     "weighted": Row("merge", cost=_merge_weights),
     "gp": Row("merge", (Argument("pool", "max", options=("max", "mean")),), operands=(2, 2)),
-    "concat": Row("merge", (_CHANNELS, _BIAS), gives=True, bias=True, mixes=True, cost=_dense(1)),
+    "concat": Row(
+        "merge", (_CHANNELS, _BIAS, _PLAIN), gives=True, bias=True, mixes=True, cost=_mixed
+    ),
     "asff": Row(
         "merge",
         (
@@ -270,6 +277,16 @@ WORDS: dict[str, Row] = {
     "mish": _block(),
     "id": _block(),
 }
+
+
+def gives(word: Word) -> bool:
+    """Whether the word gives channels of its own: those of its brackets, or the width."""
+    return WORDS[word.name].gives and not joins(word)
+
+
+def joins(word: Word) -> bool:
+    """Whether the word is a merge that gives all channels of its operands: ``concat[plain]``."""
+    return ("plain", True) in word.arguments
 
 
 def full_arguments(word: Word) -> dict[str, Value | None]:

@@ -19,6 +19,7 @@ __all__ = [
     "GlobalPool",
     "Softmax",
     "Weighted",
+    "join",
     "merge_max",
     "merge_mean",
     "merge_sum",
@@ -136,8 +137,9 @@ class GlobalPool(nn.Module):
 class Concat(nn.Conv2d):
     """Concatenate along the channels, then mix by a 1x1 convolution.
 
-    ``in_channels`` is the sum over the operands, whose channels may differ. As in the necks of
-    the YOLO family, whose mixing layers are larger; blocks behind the merge can say that.
+    ``in_channels`` is the sum over the operands, whose channels may differ. The necks of the YOLO
+    family have a stage in the place of the 1x1: ``concat[plain](a, b) -> csp``, whose merge is
+    :func:`join`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
@@ -146,6 +148,11 @@ class Concat(nn.Conv2d):
     def forward(self, *features: Tensor) -> Tensor:
         """Take operands [B, C_i, H, W] to [B, out_channels, H, W]."""
         return super().forward(torch.cat(features, dim=1))
+
+
+def join(*features: Tensor) -> Tensor:
+    """Concatenate along the channels: operands [B, C_i, H, W] to [B, sum of C_i, H, W]."""
+    return torch.cat(features, dim=1)
 
 
 MERGES: dict[str, Callable[..., Tensor] | type[nn.Module]] = {

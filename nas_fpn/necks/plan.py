@@ -19,7 +19,7 @@ from nas_fpn.language.program import Value
 from nas_fpn.language.words import WORDS
 from nas_fpn.necks.blocks import BLOCKS
 from nas_fpn.necks.cell import Cell, Chain
-from nas_fpn.necks.merges import MERGES
+from nas_fpn.necks.merges import MERGES, join
 from nas_fpn.necks.resample import RESAMPLERS
 
 __all__ = ["OPERATIONS", "Call", "CallChain", "CellPlan", "make_cell", "plan_cells"]
@@ -71,7 +71,7 @@ def plan_cells(graph: Graph, in_channels: Mapping[int, int]) -> tuple[CellPlan, 
         merge, width = None, given[0]
         if node.merge is not None:
             merge = _plan_call(node.merge, sum(given), operands=len(given))
-            width = node.merge.channels or width
+            width = node.merge.given(given)
         chain, width = _plan_chain(node.ops, width)
         channels[node.key] = width
         plans.append(CellPlan(node, tuple(operands), merge, chain, width))
@@ -104,7 +104,7 @@ def _plan_chain(ops: tuple[Op, ...], width: int) -> tuple[CallChain, int]:
 
 
 def _plan_call(op: Op, in_channels: int, *, operands: int = 1) -> Call:
-    target = OPERATIONS[op.name]
+    target = join if op.joins else OPERATIONS[op.name]
     if not isinstance(target, type):
         return Call(target, None)
     known: dict[str, Value] = {

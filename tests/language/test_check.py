@@ -13,6 +13,23 @@ HEAD = "p3..p5 = c3..c5 -> conv1\n"
 ACCEPTED = {
     "concat takes any channels": HEAD + "t = p3 -> conv1[96]\np3 = concat(p3, t, p5)",
     "concat takes raw channels": "p4 = c4 -> conv1\np3 = concat(c3, p4)",
+    "a plain concat gives all that its operands have": HEAD
+    + "t@4 = concat[plain](p4, p3)\nu@4 = concat[plain](p5, p4)\np4 = sum(t, u)",
+    "a plain concat in a hole, before what gives channels": HEAD
+    + "p3 = {sum | concat | concat[plain]}(p3, p4, p5?) -> conv3",
+    "a plain concat of raw channels, before what gives channels": "p4 = c4 -> conv1\n"
+    "p3 = concat[plain](c3, p4) -> conv3\np3 = sum(p3, p4)",
+    "channels that grow from pass to pass": HEAD + "repeat 3:\n    p3 = concat[plain](p3, p4)",
+    "one decision of other channels": "let f = {conv1[96] | conv1[128]}\n"
+    + HEAD
+    + "p4 = sum(p4 -> f bn, p5 -> f bn)\np3 = sum(p3 -> f, p4)",
+    "a decision and the width": "width {8 | 16}\nlet f = {conv1[8] | conv1}\n"
+    + HEAD
+    + "t@4 = concat[plain](p4 -> f, p5)\nu@4 = concat[plain](p5, p4 -> f)\np4 = sum(t, u)",
+    "a decision of a setting": "down {stride[96] | stride[128]}\n" + HEAD + "p5 = sum(p3, p4)",
+    "a decision that every line ends with": "then {conv3[96] | conv3[128]}\n"
+    + HEAD
+    + "p4 = sum(p4, p5)\np3 = sum(p3, p5)\np3 = sum(p3, p4)",
     "operands of other channels made equal": HEAD + "t@4 = sum(p4, c3 -> conv1, c5 -> sep3)",
     "a resampler with weights gives channels": "p4 = c4 -> conv1\np4 = sum(p4, c3 -> stride)",
     "channels of its own for a whole neck": "p3..p4 = c3..c4 -> conv1[96]\np3 = sum(p3, p4)",
@@ -49,6 +66,52 @@ REFUSED = {
     "a width that could be another": (
         "width {8 | 16}\np3 = c3 -> conv1[8]\np4 = c4 -> conv1\np3 = sum(p3, p4)",
         "unequal channels",
+    ),
+    "two decisions of the same options": (
+        "let f = {conv1[96] | conv1[128]}\nlet g = {conv1[96] | conv1[128]}\n"
+        + HEAD
+        + "p4 = sum(p4 -> f, p5 -> g)",
+        "unequal channels: f and g",
+    ),
+    "a decision one of whose options keeps channels": (
+        "let f = {conv1[96] | relu}\n" + HEAD + "p4 = sum(p4 -> f, p5 -> f)",
+        "unequal channels",
+    ),
+    "a decision that each operand asks anew": (
+        "let f = {stride[96] | stride[128]}\ndown each f\n" + HEAD + "p5 = sum(p3, p4)",
+        "unequal channels",
+    ),
+    "a decision beside one of its options": (
+        "let f = {conv1[96] | conv1[128]}\n" + HEAD + "p4 = sum(p4 -> f, p5 -> conv1[96])",
+        "unequal channels",
+    ),
+    "a decision twice beside it once": (
+        "let f = {conv1[96] | conv1[128]}\n"
+        + HEAD
+        + "t = p4 -> f\nu@4 = concat[plain](t, t)\np4 = sum(t, u)",
+        "unequal channels: f and 2 f",
+    ),
+    "a plain concat of perhaps one more": (
+        HEAD + "t@3 = concat[plain](p3, p4, p5?)\nu@3 = concat[plain](p3, p4)\np3 = sum(t, u)",
+        "unequal channels: 768 and 512|unequal channels: 512 and 768",
+    ),
+    "a plain concat beside a sum": (
+        HEAD + "p3 = {sum | concat[plain]}(p3, p4)\np3 = sum(p3, p4)",
+        "unequal channels",
+    ),
+    "a plain concat of the backbone's own": (
+        "p4 = c4 -> conv1\np3 = concat[plain](c3, p4)",
+        r"would have those of '256 \+ c3'",
+    ),
+    "too many channels": (
+        HEAD + "repeat 64:\n    p3 = concat[plain](p3, p3)",
+        "could give 131072 channels, more than 65536",
+    ),
+    "too many different channels": (
+        HEAD
+        + "".join(f"t{k} = p3 -> conv1[{2**k}]\n" for k in range(1, 10))
+        + f"p3 = concat[plain](p3, p3, {', '.join(f't{k}?' for k in range(1, 10))})",
+        "more than 256 different",
     ),
     "a hole of merges not all of which mix": (
         HEAD + "t = p3 -> conv1[96]\np3 = {concat | sum}(p3, t)",

@@ -180,6 +180,8 @@ def said(argument: Argument) -> str:
         return "`[bias]` or `[nobias]`"
     if argument.name == "channels":
         return "`[96]` channels"
+    if argument.default is False:
+        return f"`[{argument.name}]`"
     ways = [*argument.options, *(["a number"] if argument.most != 999_999 else [])]
     text = f"`[{argument.name}={argument.default}]`"
     return f"{text} ({' or '.join(ways)})" if len(ways) > 1 else text

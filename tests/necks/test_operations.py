@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_fpn.export.operations import definitions
+from nas_fpn.language import parse
 from nas_fpn.language.lower import lower
 from nas_fpn.language.words import WORDS
-from nas_fpn.necks import BLOCKS, MERGES, RESAMPLERS, Cell, Chain, plan_cells
+from nas_fpn.necks import BLOCKS, MERGES, RESAMPLERS, Cell, Chain, Neck, plan_cells
 from nas_fpn.necks.cell import double, half
 from nas_fpn.necks.merges import Concat, Fast, GlobalPool, Softmax, Weighted
 from nas_fpn.necks.plan import OPERATIONS
@@ -38,6 +39,8 @@ def test_an_operation_takes_the_arguments_of_its_word(word: str) -> None:
     for argument in row.arguments:
         if argument.name == "channels":
             assert "out_channels" in parameters
+        elif argument.name == "plain":
+            assert word == "concat"  # then it is a function
         else:
             assert argument.name in parameters
             if argument.name != "bias":
@@ -135,6 +138,17 @@ def test_concat_mixes_unequal_channels() -> None:
     torch.testing.assert_close(
         merge(x, y[:, :2]), F.conv2d(torch.cat((x, y[:, :2]), 1), merge.weight, merge.bias)
     )
+
+
+def test_a_plain_concat_is_the_operands_side_by_side() -> None:
+    text = "width 4\np3 = c3 -> conv1\np4 = c4 -> conv1[6]\np3 = concat[plain](p3, p4, p3)"
+    neck = Neck(parse(text), (3, 5), seed=0)
+    c3, c4 = torch.randn(2, 3, 5, 7), torch.randn(2, 5, 3, 4)
+    p3, p4 = neck.get_submodule("p3")((5, 7), c3), neck.get_submodule("p4")((3, 4), c4)
+    wanted = torch.cat((p3, F.interpolate(p4, (5, 7)), p3), 1)
+    assert torch.equal(neck((c3, c4))[0], wanted)
+    assert neck.out_channels == (4 + 6 + 4, 6)
+    assert not list(neck.get_submodule("p3_2").parameters())
 
 
 RATIOS = pytest.mark.parametrize("ratio", [2, 4, 32])

@@ -49,6 +49,10 @@ def _zoo() -> dict[str, Architecture]:
         text = f"width 16\np3..p5 = c3..c5 -> conv1\n{_TEXTS[row.kind].format(word=word)}"
         necks[f"the word {word}"] = parse(text)
         for argument in row.arguments:
+            if argument.default is False:
+                necks[f"{word}[{argument.name}]"] = parse(
+                    text.replace(word, f"{word}[{argument.name}]")
+                )
             for option in argument.options:
                 if argument.name != "bias" and option != argument.default:
                     said = f"{word}[{argument.name}={option}]"
