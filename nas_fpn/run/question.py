@@ -30,7 +30,7 @@ from nas_fpn.record import Genotype
 from nas_fpn.run.settings import Run
 from nas_fpn.search import Problem, find_controller
 
-__all__ = ["Fitted", "Frame", "Question", "frame_of", "make_problem", "read_question"]
+__all__ = ["Fitted", "Frame", "Question", "frame_of", "make_problem", "named_file", "read_question"]
 
 REMEMBERED = 1 << 12  # genotypes whose id and features a problem keeps at hand: about 50 MB
 
@@ -84,7 +84,7 @@ def read_question(run: Run) -> Question:
     settings, faults = run.settings, []
     frame, controller = None, None
     try:
-        path = find_space(_file(run, settings.space))
+        path = find_space(named_file(run, settings.space))
         space = read(path)
         frame = frame_of(space)
     except SpaceError as fault:
@@ -98,7 +98,7 @@ def read_question(run: Run) -> Question:
     baselines = []
     for name in settings.baselines:
         try:
-            baselines.append(_fitted(find_neck(_file(run, name)), frame))
+            baselines.append(_fitted(find_neck(named_file(run, name)), frame))
         except SpaceError as fault:
             faults.append(f"baselines: {name!r}: {fault}")
     if faults:
@@ -138,6 +138,7 @@ def make_problem(
     *,
     image_size: int,
     objectives: tuple[str, ...],
+    prior: tuple[Genotype, ...] = (),
 ) -> Problem:
     """All that a controller may know of a space, as choices and numbers.
 
@@ -158,11 +159,15 @@ def make_problem(
         )
 
     return Problem(
-        choices=choices(space), identity=identify, describe=describe, objectives=objectives
+        choices=choices(space),
+        identity=identify,
+        describe=describe,
+        objectives=objectives,
+        prior=prior,
     )
 
 
-def _file(run: Run, name: str) -> str | Path:
+def named_file(run: Run, name: str) -> str | Path:
     """A shipped name as it is; a path from the run's folder."""
     return run.folder / name if name.endswith((".space", ".neck")) else name
 

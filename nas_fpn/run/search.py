@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +21,10 @@ from nas_fpn.language import (
     identity,
 )
 from nas_fpn.proxy.bank import Bank
-from nas_fpn.record import Entry, Genotype, Record, read_history
+from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.run.best import export_best
 from nas_fpn.run.prepare import Step, prepare
+from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.run.trainer import Trainer, cached_bank, neck_cost
@@ -90,9 +92,11 @@ def search_run(
     torch.set_num_threads(run.settings.proxy.threads)
     settings = run.settings
     history_path = run.folder / "history.jsonl"
-    wanted = trials_wanted(settings, budget_on_record(read_history(history_path)), trials)
+    history = read_history(history_path)
+    wanted = trials_wanted(settings, budget_on_record(history), trials)
     question = read_question(run)
     space = question.space
+    prior = _prior(run, question, history)
 
     def ask(in_channels: Mapping[int, int]) -> tuple[Problem, Controller]:
         problem = make_problem(
@@ -100,18 +104,19 @@ def search_run(
             in_channels,
             image_size=settings.proxy.image_size,
             objectives=settings.told,
+            prior=prior.genotypes,
         )
         controller = load_controller(
             question.controller_file,
             problem,
             seed=settings.seed,
-            settings=settings.controller_settings,
+            settings={k: v for k, v in settings.controller_settings.items() if k != "prior"},
         )
         return problem, controller
 
     ask(dict.fromkeys(question.levels, 1))  # its settings are wrong now, not after the warm-up
     prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
-    notes = (*prepared.notes, *(one.note for one in question.baselines))
+    notes = (*prepared.notes, *(one.note for one in question.baselines), *prior.notes)
     bank = cached_bank(prepared.bank)
     _check_objectives(settings, bank)
     problem, controller = ask(bank.channels)
@@ -140,6 +145,8 @@ def search_run(
     )
     with Record(history_path) as record:
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
+        if prior.genotypes:
+            header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
         loop = Loop(record, controller, plan, header=header)
         yield Begun(wanted, len(plan.baselines), loop.entries, notes)
         yield from drive(run, loop, trainer)
@@ -160,6 +167,18 @@ def trials_wanted(settings: RunSettings, on_record: int | None, asked: str | Non
     if not asked.removeprefix("+").isdecimal() or int(asked) == 0:
         raise RunError(f"--trials = {asked!r}: should be a number of trials, or +100 for more")
     return before + int(asked) if asked.startswith("+") else int(asked)
+
+
+def _prior(run: Run, question: Question, history: History) -> Prior:
+    """What the run begins with: of a resumed one what it began with, from its record."""
+    if history.events and prior_names(run):
+        begun = history.events[0].get("prior", {})
+        return Prior(
+            tuple(tuple(genotype) for genotype in begun.get("genotypes", ())),
+            tuple(begun.get("names", ())),
+            tuple(begun.get("notes", ())),
+        )
+    return read_prior(run, question.space, question.frame)
 
 
 def _facts(architecture: Architecture, bank: Bank) -> NeckFacts:
