@@ -122,7 +122,12 @@ def show(
         typer.echo(f"{architecture}\n# {identity}\n{picture}", nl=False)
 
 
-def necks(json_: Json = False) -> None:
+def necks(
+    page: Annotated[
+        Path | None, typer.Option(help="Write them as a page with drawings to this folder.")
+    ] = None,
+    json_: Json = False,
+) -> None:
     """Print the shipped necks: paper, lines, parameters, multiply-adds.
 
     Example: nas-fpn necks
@@ -130,6 +135,14 @@ def necks(json_: Json = False) -> None:
     from dataclasses import asdict
 
     from nas_fpn.language.listing import list_necks, table_text
+    from nas_fpn.language.page import neck_page
 
+    if page is not None:
+        files = neck_page()
+        (page / "necks").mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (page / name).write_text(text, encoding="utf-8", newline="\n")
+        typer.echo(f"{page / 'necks.md'} is written, with {len(files) - 1} drawings beside it")
+        return
     listed = list_necks()
     print_json([asdict(neck) for neck in listed]) if json_ else typer.echo(table_text(listed))
