@@ -31,6 +31,8 @@ __all__ = [
     "Trial",
     "ask_event",
     "objective_scores",
+    "pause_event",
+    "promote_event",
     "read_history",
     "report_event",
     "tell_event",
@@ -83,8 +85,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """All that is on record of one trial; ``outcome`` is None while it is under way.
+    """All that is on record of one trial; ``outcome`` is None while it is under way or paused.
 
+    ``pauses`` are the steps at which it was paused so far, ``paused`` whether it is now.
     ``source`` is "controller" or "baseline:NAME"; ``genotype`` is None for a neck that is no
     member of the space; ``neck`` is the canonical id and ``text`` the program.
     """
@@ -97,6 +100,8 @@ class Entry:
     cost: Mapping[str, float]
     reports: tuple[Report, ...] = ()
     outcome: Outcome | None = None
+    pauses: tuple[int, ...] = ()
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,16 @@ def report_event(number: int, report: Report) -> Event:
         "scores": dict(report.scores),
         "seconds": report.seconds,
     }
+
+
+def pause_event(number: int, steps: int) -> Event:
+    """The line that says that trial ``number`` waits at a rung, after ``steps``."""
+    return {"event": "pause", "trial": number, "steps": steps}
+
+
+def promote_event(number: int, steps: int) -> Event:
+    """The line that says that trial ``number`` goes on from where it waits, after ``steps``."""
+    return {"event": "promote", "trial": number, "steps": steps}
 
 
 def tell_event(number: int, outcome: Outcome) -> Event:
@@ -276,7 +291,7 @@ def _add(event: Event, events: list[Event], entries: list[Entry], place: str) ->
             _fail(place, f"version {version} is newer than this nas_fpn reads ({VERSION})")
     elif kind == "run":
         _fail(place, 'a second event "run"')
-    if kind in {"ask", "report", "tell"}:
+    if kind in {"ask", "report", "pause", "promote", "tell"}:
         try:
             _add_trial(event, entries)
         except (KeyError, TypeError, ValueError) as error:
@@ -301,6 +316,9 @@ def _add_trial(event: Event, entries: list[Entry]) -> None:
     entry = entries[number]
     if entry.outcome is not None:
         raise ValueError(f"trial {number} has already ended")
+    if event["event"] in {"pause", "promote"}:
+        entries[number] = _moved(entry, event["event"], _whole(event["steps"], "steps"))
+        return
     scores, seconds = _numbers(event["scores"], "scores"), float(event["seconds"])
     steps = _whole(event["steps"], "steps")
     if event["event"] == "report":
@@ -313,7 +331,20 @@ def _add_trial(event: Event, entries: list[Entry]) -> None:
     if of is not None and not 0 <= _whole(of, "of") < number:
         raise ValueError(f"of must name an earlier trial, but got {of}")
     outcome = Outcome(state, scores, steps, seconds, event["reason"], of)
-    entries[number] = replace(entry, outcome=outcome)
+    entries[number] = replace(entry, outcome=outcome, paused=False)
+
+
+def _moved(entry: Entry, kind: str, steps: int) -> Entry:
+    """An entry after the event "pause" or "promote" at ``steps``."""
+    if kind == "pause":
+        if entry.paused:
+            raise ValueError(f"trial {entry.number} is paused already")
+        if steps not in {report.steps for report in entry.reports}:
+            raise ValueError(f"trial {entry.number} has no report at step {steps}")
+        return replace(entry, pauses=(*entry.pauses, steps), paused=True)
+    if not entry.paused or entry.pauses[-1] != steps:
+        raise ValueError(f"trial {entry.number} is not paused at step {steps}")
+    return replace(entry, paused=False)
 
 
 def _whole(value: object, name: str) -> int:

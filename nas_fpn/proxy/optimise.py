@@ -25,7 +25,8 @@ class Schedule:
     The learning rate rises linearly over the first ``warmup`` of the ``steps`` and falls to zero
     along a cosine. Matrices and filters decay by ``weight_decay``; biases, norms and fusion
     weights do not. ``clip`` bounds the norm of the gradient of all parameters together.
-    ``evaluations`` are spread evenly over the steps, the last at the end.
+    ``evaluations`` are spread evenly over the steps, the last at the end; those after ``rungs``,
+    numbers of steps, come on top.
     """
 
     steps: int
@@ -35,13 +36,14 @@ class Schedule:
     optimiser: Literal["adamw", "sgd"] = "adamw"
     warmup: float = 0.05
     clip: float = 10.0
+    rungs: tuple[int, ...] = ()
 
     def report_at(self) -> frozenset[int]:
         """The numbers of steps after which to evaluate."""
         return frozenset(
             max(round(self.steps * part / self.evaluations), 1)
             for part in range(1, self.evaluations + 1)
-        )
+        ) | {*self.rungs}
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step; steps count from 0."""

@@ -30,11 +30,13 @@ def train(
     *,
     seed: int,
     split: Literal["val", "test"] = "val",
+    rungs: tuple[int, ...] = (),
 ) -> Iterator[Report]:
     """Train ``neck`` in place with a fresh head on the bank's train split; yield its reports.
 
     The scores of a report: ap, ap50, ap75, ap_small, ap_medium, ap_large and ap/<class> on
     ``split`` (those that have ground truth), and "loss", the mean training loss since the last.
+    ``rungs`` are steps to report at beside the settings' evaluations.
     The same arguments give the same reports, bit for bit, on a CPU with as many threads.
     Raises ``FloatingPointError`` if training diverged, ``ValueError`` if the bank lacks a level.
     """
@@ -65,7 +67,7 @@ def train(
         batches = _batches(held_out, neck.inputs, settings.batch_size, device)
         return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
 
-    yield from optimise(detector, proxy_schedule(settings), loss=loss, evaluate=evaluate)
+    yield from optimise(detector, proxy_schedule(settings, rungs), loss=loss, evaluate=evaluate)
 
 
 def make_detector(
@@ -104,8 +106,8 @@ def pick_device(name: Literal["cpu", "cuda", "auto"]) -> torch.device:
     return torch.device(name)
 
 
-def proxy_schedule(settings: ProxySettings) -> Schedule:
-    """The schedule that the settings describe."""
+def proxy_schedule(settings: ProxySettings, rungs: tuple[int, ...] = ()) -> Schedule:
+    """The schedule that the settings describe, with reports at ``rungs`` too."""
     return Schedule(
         steps=settings.steps,
         learning_rate=settings.learning_rate,
@@ -114,6 +116,7 @@ def proxy_schedule(settings: ProxySettings) -> Schedule:
         optimiser=settings.optimiser,
         warmup=settings.warmup,
         clip=settings.clip,
+        rungs=rungs,
     )
 
 

@@ -155,7 +155,9 @@ def export_from_run(folder: Path, number: int | None, to: Path) -> Iterator[Step
     history = read_history(run.folder / "history.jsonl")
     header = history.events[0]
     bank = run.folder / "bank" / f"bank-{str(header.get('bank', ''))[:16]}.safetensors"
-    trainer = Trainer(bank, run.settings.proxy, run.settings.seed)
+    halving = run.settings.halving
+    rungs = () if halving is None else halving.rungs
+    trainer = Trainer(bank, run.settings.proxy, run.settings.seed, rungs=rungs)
     notes = header.get("settings", {}).get("notes", ())
     if number is None and len(run.settings.objectives) > 1:
         objectives = run.settings.objectives

@@ -32,7 +32,6 @@ from nas_fpn.run.verdict import check_on_test
 from nas_fpn.search import (
     Baseline,
     Controller,
-    Halving,
     Loop,
     NeckFacts,
     Plan,
@@ -133,7 +132,7 @@ def search_run(
             for one in question.baselines
         ),
         limits=_limits(settings),
-        halving=Halving(settings.proxy.steps) if settings.ray.asha else None,
+        halving=settings.halving,
         accept_drift=accept_drift,
     )
     trainer = Trainer(
@@ -142,6 +141,7 @@ def search_run(
         settings.seed,
         costs=tuple(name[1:] for name in settings.objectives if name.startswith("-")),
         soft=settings.soft,
+        rungs=() if plan.halving is None else plan.halving.rungs,
     )
     with Record(history_path) as record:
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
@@ -224,7 +224,8 @@ def _header(
 ) -> dict[str, Any]:
     """The first line of the record: all that the answer depends on."""
     settings = run.settings.model_dump(mode="json", exclude={"ray"})
-    settings |= {"budget": {"trials": trials}, "notes": list(notes), "asha": run.settings.ray.asha}
+    halving = None if run.settings.halving is None else asdict(run.settings.halving)
+    settings |= {"budget": {"trials": trials}, "notes": list(notes), "halving": halving}
     files = (question.space_file, question.controller_file)
     space, controller = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
     return {

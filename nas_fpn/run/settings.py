@@ -9,14 +9,14 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
-from nas_fpn.search import CONSTRAINED, SoftConstraint
+from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
 
 __all__ = ["Run", "RunSettings", "read_run"]
 
@@ -29,11 +29,18 @@ OBJECTIVES = (
 
 
 class BudgetSettings(BaseModel):
-    """Table ``[budget]``: when the search is over."""
+    """Table ``[budget]``: when the search is over, and how far each trial is trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int = Field(50, ge=1, description="proposals of the controller, beyond the baselines")
+    halving: Literal["none", "stop", "promote"] = Field(
+        "none", description="train all to the end; or stop poor trials; or pause all, promote good"
+    )
+    eta: int = Field(3, ge=2, description="of so many trials at a rung, one goes on")
+    rungs: int = Field(
+        2, ge=1, description="how often trials are compared: after steps / eta, steps / eta² …"
+    )
 
 
 class LimitSettings(BaseModel):
@@ -81,7 +88,6 @@ class RaySettings(BaseModel):
     cpus_per_trial: float = Field(1.0, ge=0, description="CPU cores that a trial takes")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs that a trial takes; may be a part")
     address: str = Field("local", description='"local", "auto", or the address of a Ray cluster')
-    asha: bool = Field(False, description="stop poor trials early; they are told as stopped")
 
 
 class RunSettings(BaseModel):
@@ -137,6 +143,24 @@ class RunSettings(BaseModel):
         if self.proxy.device == "cuda" and self.ray.workers and not self.ray.gpus_per_trial:
             raise ValueError('device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1')
         return self
+
+    @model_validator(mode="after")
+    def _rungs_have_room(self) -> Self:
+        try:
+            rung_steps(self.proxy.steps, eta=self.budget.eta, count=self.budget.rungs)
+        except ValueError as fault:
+            if self.budget.halving != "none":
+                raise ValueError(f"{fault}; write fewer rungs in [budget]") from None
+        return self
+
+    @property
+    def halving(self) -> Halving | None:
+        """Which trials go on at which steps; None: all."""
+        if self.budget.halving == "none":
+            return None
+        eta = self.budget.eta
+        rungs = rung_steps(self.proxy.steps, eta=eta, count=self.budget.rungs)
+        return Halving(rungs, eta, promotes=self.budget.halving == "promote")
 
     @property
     def objectives(self) -> tuple[str, ...]:

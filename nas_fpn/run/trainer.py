@@ -14,7 +14,7 @@ from nas_fpn.proxy.latency import latency_ms
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import pick_device, train
 from nas_fpn.record import Report
-from nas_fpn.search import CONSTRAINED, SoftConstraint
+from nas_fpn.search import CONSTRAINED, Due, SoftConstraint
 
 __all__ = ["Trainer", "build_neck", "cached_bank", "neck_cost"]
 
@@ -27,6 +27,7 @@ class Trainer:
     random numbers), so that necks differ by what they are and not by luck. ``costs`` names what
     is told of the neck's cost beside its scores: "params_m" (millions), "gmacs" (1e9 an image),
     "latency_ms" (measured here, before the training). ``soft`` adds one score made of several.
+    ``rungs`` are steps to report at beside the settings' evaluations.
     """
 
     bank: Path
@@ -34,10 +35,11 @@ class Trainer:
     seed: int
     costs: tuple[str, ...] = ()
     soft: SoftConstraint | None = None
+    rungs: tuple[int, ...] = ()
 
-    def __call__(self, text: str, trial: int) -> Iterator[Report]:
+    def __call__(self, due: Due) -> Iterator[Report]:
         """Yield the reports of one trial. The neck of a text is the same in every process."""
-        architecture = parse(text, file=f"trial {trial}")
+        architecture = parse(due.text, file=f"trial {due.number}")
         bank = cached_bank(self.bank)
         yield from self.reports(build_neck(architecture, bank, seed=self.seed))
 
@@ -51,7 +53,7 @@ class Trainer:
             neck.to(pick_device(self.settings.device))
             known["latency_ms"] = latency_ms(neck, bank.channels, image_size=bank.image_size)
         wanted = {name: known[name] for name in self.costs}
-        for report in train(neck, bank, self.settings, seed=self.seed):
+        for report in train(neck, bank, self.settings, seed=self.seed, rungs=self.rungs):
             scores = {**report.scores, **wanted}
             if self.soft is not None:
                 scores[CONSTRAINED] = self.soft(scores)

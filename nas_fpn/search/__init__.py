@@ -5,13 +5,14 @@ Ray's runner stands apart in ``nas_fpn.search.tune``, so that nothing here loads
 
 from nas_fpn.search.constraint import CONSTRAINED, SoftConstraint
 from nas_fpn.search.controller import Controller, Problem, generator, told
-from nas_fpn.search.halving import Halving
+from nas_fpn.search.halving import Halving, rung_steps
 from nas_fpn.search.header import begin, budget_on_record
 from nas_fpn.search.loading import find_controller, load_controller
 from nas_fpn.search.local import advance, search_here, training
-from nas_fpn.search.loop import Loop, trained
+from nas_fpn.search.loop import Loop
+from nas_fpn.search.outcomes import trained
 from nas_fpn.search.plan import Baseline, Due, Evaluate, NeckFacts, Plan
-from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
+from nas_fpn.search.progress import Asked, Over, Paused, Progress, Promoted, Reported, Told
 
 __all__ = [
     "CONSTRAINED",
@@ -24,9 +25,11 @@ __all__ = [
     "Loop",
     "NeckFacts",
     "Over",
+    "Paused",
     "Plan",
     "Problem",
     "Progress",
+    "Promoted",
     "Reported",
     "SoftConstraint",
     "Told",
@@ -36,6 +39,7 @@ __all__ = [
     "find_controller",
     "generator",
     "load_controller",
+    "rung_steps",
     "search_here",
     "told",
     "trained",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nas_fpn.record import Report
 from nas_fpn.search.loop import Loop
-from nas_fpn.search.plan import Evaluate
+from nas_fpn.search.plan import Due, Evaluate
 from nas_fpn.search.progress import Progress
 
 __all__ = ["advance", "search_here", "training"]
@@ -18,7 +18,7 @@ def search_here(loop: Loop, evaluate: Evaluate) -> Iterator[Progress]:
     """
     while (due := loop.next()) is not None:
         yield from loop.drain()
-        reports = training(evaluate, due.text, due.number)
+        reports = training(evaluate, due)
         goes_on = True
         while goes_on:
             step = advance(reports)
@@ -32,9 +32,9 @@ def search_here(loop: Loop, evaluate: Evaluate) -> Iterator[Progress]:
     yield loop.ending()
 
 
-def training(evaluate: Evaluate, text: str, number: int) -> Iterator[Report]:
-    """``evaluate(text, number)``, begun at the first step, so that its beginning can fail too."""
-    yield from evaluate(text, number)
+def training(evaluate: Evaluate, due: Due) -> Iterator[Report]:
+    """``evaluate(due)``, begun at the first step, so that its beginning can fail too."""
+    yield from evaluate(due)
 
 
 def advance(reports: Iterator[Report]) -> Report | str | None:

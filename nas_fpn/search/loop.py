@@ -4,31 +4,43 @@ It knows trials, numbers and the record; who trains, where and how many at a tim
 Whatever it decides follows from the record, so that a killed search resumes as if nothing had been.
 """
 
-import math
 from collections import deque
 from dataclasses import replace
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import (
-    CLOCKED,
     Entry,
     Event,
     Outcome,
     Record,
     Report,
-    Scores,
     Trial,
     ask_event,
-    objective_scores,
+    pause_event,
+    promote_event,
     report_event,
     tell_event,
 )
 from nas_fpn.search.controller import Controller, told
+from nas_fpn.search.halving import Rungs
 from nas_fpn.search.header import begin
+from nas_fpn.search.outcomes import (
+    as_stopped,
+    beyond,
+    due,
+    fault,
+    first_objective,
+    is_free,
+    passed_by,
+    repeated,
+    report_at,
+    steady,
+    stopped,
+)
 from nas_fpn.search.plan import Baseline, Due, Plan
-from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
+from nas_fpn.search.progress import Asked, Over, Paused, Progress, Promoted, Reported, Told
 
-__all__ = ["Loop", "trained"]
+__all__ = ["Loop"]
 
 MOST_WAITING = 64  # proposals equal to a neck in training; more, and the controller has to wait
 
@@ -52,7 +64,9 @@ class Loop:
         self._trained = 0
         self._free = 0  # proposals in a row that did not need training
         self._scored: dict[str, int] = {}  # the first complete trial, by canonical id
-        self._rungs: dict[int, dict[int, float]] = {}  # steps, then trial: score, in order
+        self._rungs = None if plan.halving is None else Rungs(plan.halving)
+        self._paused: set[int] = set()
+        self._shelved: dict[str, int] = {}  # paused, or stopped after a pause, by canonical id
         self._ready: deque[int] = deque()
         self._leaders: dict[str, int] = {}  # in training or ready, by canonical id
         self._waiting: dict[str, deque[int]] = {}  # equal to a leader
@@ -68,39 +82,53 @@ class Loop:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is under way and nothing more will be asked."""
-        return not self._leaders and not self._more()
+        """Whether nothing is under way or paused and nothing more will be asked."""
+        return not self._leaders and not self._paused and not self._more()
 
     def next(self) -> Due | None:
-        """The next neck to train; None while there is none, for good if :attr:`over`."""
+        """The next neck to train; None while there is none, for good if :attr:`over`.
+
+        What was under way goes first, then the baselines, then who may be promoted, then a new
+        proposal (Algorithm 2 of the paper that :mod:`nas_fpn.search.halving` follows). A paused
+        trial is told as stopped once it can never be promoted, at the latest when all is done.
+        """
         while True:
-            if self._ready:
-                number = self._ready.popleft()
-                return Due(number, self._entries[number].text)
-            if not self._more() or sum(map(len, self._waiting.values())) >= MOST_WAITING:
+            if (number := self._hopeless()) is not None:
+                self._end(number, stopped(self._entries[number]))
+            elif self._ready:
+                return due(self._plan, self._entries[self._ready.popleft()])
+            elif self._missing() is None and (number := self._promotable()) is not None:
+                self._promote(number)
+            elif not self._more():
+                if self._leaders or not self._paused:
+                    return None
+                self._end(number := min(self._paused), stopped(self._entries[number]))
+            elif sum(map(len, self._waiting.values())) >= MOST_WAITING:
                 return None
-            self._ask()
+            else:
+                self._ask()
 
     def report(self, number: int, report: Report) -> bool:
-        """Put a report of trial ``number`` on record; False: stop training, the trial has ended.
+        """Put a report of trial ``number`` on record; False: stop training, it ended or is paused.
 
         One that is on record already, from before a crash, must be equal and is not written
         again. Raises :class:`RunError` if it is not.
         """
         entry = self._entries[number]
-        if entry.outcome is not None:
+        if entry.outcome is not None or entry.paused:
             return False
-        fault = self._fault(report)
-        if fault is not None:
-            self._end(number, self._failed(number, fault))
+        reason = fault(self._plan, entry, report)
+        if reason is not None:
+            self._end(number, self._failed(number, reason))
             return False
         before = next((r for r in entry.reports if r.steps == report.steps), None)
         if before is None:
             self._record.append(report_event(number, report))
             entry = replace(entry, reports=(*entry.reports, report))
             self._entries[number] = entry
-            self._climb(number, report)
-        elif _steady(before.scores) != _steady(report.scores) and not self._plan.accept_drift:
+            if not self._pauses():
+                self._climb(number, report)
+        elif steady(before.scores) != steady(report.scores) and not self._plan.accept_drift:
             raise RunError(
                 f"{self._record.path}: trial {number}: at step {report.steps} the record has "
                 f"{dict(before.scores)}, but this training gives {dict(report.scores)}\n"
@@ -109,6 +137,9 @@ class Loop:
             )
         self._reached[number] = before or report
         self._progress.append(Reported(entry, report))
+        if report.steps == due(self._plan, entry).pause:
+            self._pause(number, before or report)
+            return False
         if self._is_cut(number, report):
             self._end(number, Outcome("stopped", report.scores, report.steps, report.seconds))
             return False
@@ -116,8 +147,9 @@ class Loop:
 
     def finish(self, number: int, *, failure: str | None = None) -> None:
         """End trial ``number``: complete at its last report, or failed with the reason."""
-        if self._entries[number].outcome is not None:
+        if self._entries[number].outcome is not None or self._entries[number].paused:
             return
+        failure = failure or passed_by(self._plan, self._entries[number])
         last = self._reached.get(number)
         if failure is None and last is not None:
             self._end(number, Outcome("complete", last.scores, last.steps, last.seconds))
@@ -142,6 +174,7 @@ class Loop:
             self._entries[number].source == "controller"
             for number in (*self._leaders.values(), *(n for q in self._waiting.values() for n in q))
         )
+        ahead += len(self._paused)
         return self._trained + ahead < self._plan.trials and self._free < self._plan.free
 
     def _missing(self) -> Baseline | None:
@@ -184,54 +217,55 @@ class Loop:
     def _settle(self, number: int) -> None:
         """Answer a trial without training, or line it up."""
         entry = self._entries[number]
-        beyond = self._beyond(entry)
+        too_much = beyond(self._plan, entry)
         if entry.neck in self._scored:
-            self._end(number, self._repeated(self._scored[entry.neck]))
-        elif beyond and entry.source == "controller":
-            self._end(number, Outcome("rejected", reason=", ".join(beyond)))
+            self._end(number, repeated(self._entries[self._scored[entry.neck]]))
+        elif too_much and entry.source == "controller":
+            self._end(number, Outcome("rejected", reason=", ".join(too_much)))
+        elif entry.neck in self._shelved and entry.source == "controller":
+            self._end(number, as_stopped(self._entries[self._shelved[entry.neck]]))
         elif entry.neck in self._leaders:
             self._waiting.setdefault(entry.neck, deque()).append(number)
         else:
-            self._leaders[entry.neck] = number
-            self._ready.append(number)
+            self._lead(number)
 
-    def _beyond(self, entry: Entry) -> list[str]:
-        """The limits that a neck exceeds, as a person reads them."""
-        unknown = [name for name in self._plan.limits if name not in entry.cost]
-        if unknown:
-            there = ", ".join(entry.cost) or "none"
-            raise RunError(f"limits: {unknown[0]!r} is no cost of a neck; there are {there}")
-        return [
-            f"{name} {entry.cost[name]:g} is above the limit {most:g}"
-            for name, most in self._plan.limits.items()
-            if entry.cost[name] > most
-        ]
+    def _lead(self, number: int) -> None:
+        self._leaders[self._entries[number].neck] = number
+        self._ready.append(number)
 
     def _end(self, number: int, outcome: Outcome) -> None:
         self._record.append(tell_event(number, outcome))
         self._close(number, outcome)
         self._progress.append(Told(self._entries[number]))
+        self._leave(number)
+
+    def _leave(self, number: int) -> None:
+        """A trial is no more in training, if it was: answer those that waited for it."""
         neck = self._entries[number].neck
         if self._leaders.get(neck) != number:
             return
         del self._leaders[neck]
         followers = self._waiting.pop(neck, deque())
         while followers and neck in self._scored:
-            self._end(followers.popleft(), self._repeated(self._scored[neck]))
+            self._end(followers.popleft(), repeated(self._entries[self._scored[neck]]))
+        while followers and neck in self._shelved:
+            self._end(followers.popleft(), as_stopped(self._entries[self._shelved[neck]]))
         if followers:  # the leader gave no score: the next one is trained in its place
-            self._leaders[neck] = followers.popleft()
-            self._ready.append(self._leaders[neck])
+            self._lead(followers.popleft())
             self._waiting[neck] = followers
 
     def _close(self, number: int, outcome: Outcome) -> None:
         """All that follows from a tell, new or replayed."""
-        entry = replace(self._entries[number], outcome=outcome)
+        entry = replace(self._entries[number], outcome=outcome, paused=False)
         self._entries[number] = entry
+        self._paused.discard(number)
+        if self._rungs is not None:
+            self._rungs.leave(number)
         if outcome.state == "complete":
             self._scored.setdefault(entry.neck, number)
         if entry.source != "controller":
             return
-        free = outcome.state in {"repeated", "rejected"}
+        free = is_free(outcome)
         self._trained += not free
         self._free = self._free + 1 if free else 0
         own = self._own[number]
@@ -242,7 +276,9 @@ class Loop:
         entries = self._record.history.entries
         for position, event in enumerate(self._record.history.events):
             if event["event"] == "ask":
-                entry = replace(entries[event["trial"]], reports=(), outcome=None)
+                entry = replace(
+                    entries[event["trial"]], reports=(), outcome=None, pauses=(), paused=False
+                )
                 self._entries.append(entry)
                 if entry.source == "controller":
                     self._repeat_ask(entry, strict=position >= accepted)
@@ -251,13 +287,20 @@ class Loop:
                 number = event["trial"]
                 entry = self._entries[number]
                 self._entries[number] = replace(entry, reports=(*entry.reports, report))
-                self._climb(number, report)
+                if not self._pauses():
+                    self._climb(number, report)
+            elif event["event"] == "pause":
+                self._wait(event["trial"], event["steps"])
+            elif event["event"] == "promote":
+                self._go_on(event["trial"])
             elif event["event"] == "tell":
                 outcome = entries[event["trial"]].outcome
                 assert outcome is not None
                 self._close(event["trial"], outcome)
         for entry in self.entries:
-            if entry.outcome is None:
+            if entry.outcome is None and entry.pauses and not entry.paused:
+                self._lead(entry.number)  # it was promoted
+            elif entry.outcome is None and not entry.paused:
                 self._settle(entry.number)
 
     def _repeat_ask(self, entry: Entry, *, strict: bool) -> None:
@@ -272,52 +315,55 @@ class Loop:
             )
         self._own[entry.number] = Trial(trial.number, entry.genotype)
 
+    def _pauses(self) -> bool:
+        """Whether trials are paused at rungs, instead of stopped there or trained to the end."""
+        return self._plan.halving is not None and self._plan.halving.promotes
+
+    def _pause(self, number: int, report: Report) -> None:
+        self._record.append(pause_event(number, report.steps))
+        self._wait(number, report.steps)
+        self._progress.append(Paused(self._entries[number]))
+        self._leave(number)
+
+    def _wait(self, number: int, steps: int) -> None:
+        """All that follows from a pause, new or replayed."""
+        entry = self._entries[number]
+        self._entries[number] = replace(entry, pauses=(*entry.pauses, steps), paused=True)
+        self._climb(number, report_at(entry, steps))
+        self._paused.add(number)
+        self._shelved[entry.neck] = number
+        self._free = 0
+
+    def _promote(self, number: int) -> None:
+        self._record.append(promote_event(number, self._entries[number].pauses[-1]))
+        self._go_on(number)
+        self._progress.append(Promoted(self._entries[number]))
+        self._lead(number)
+
+    def _go_on(self, number: int) -> None:
+        """All that follows from a promotion, new or replayed."""
+        entry = self._entries[number]
+        self._entries[number] = replace(entry, paused=False)
+        self._paused.discard(number)
+        self._shelved.pop(entry.neck, None)
+        if self._rungs is not None:
+            self._rungs.promote(number)
+
+    def _promotable(self) -> int | None:
+        return None if self._rungs is None else self._rungs.promotable()
+
+    def _hopeless(self) -> int | None:
+        """A paused trial that can never be promoted within the budget."""
+        return None if self._rungs is None else next(self._rungs.hopeless(self._plan.trials), None)
+
     def _climb(self, number: int, report: Report) -> None:
-        if self._plan.halving is None or self._entries[number].source != "controller":
-            return
-        score = self._first_objective(report)
-        self._rungs.setdefault(report.steps, {})[number] = score
+        if self._rungs is not None and self._entries[number].source == "controller":
+            self._rungs.enter(number, report.steps, first_objective(self._plan, report))
 
     def _is_cut(self, number: int, report: Report) -> bool:
-        halving = self._plan.halving
-        rung = self._rungs.get(report.steps, {})
-        if halving is None or report.steps >= halving.steps or number not in rung:
-            return False
-        order = list(rung)  # what came before this report, also when it is one of a replay
-        return halving.stops([rung[n] for n in order[: order.index(number) + 1]])
-
-    def _first_objective(self, report: Report) -> float:
-        objectives = self._plan.problem.objectives
-        return objective_scores(objectives, report.scores)[objectives[0]]
-
-    def _fault(self, report: Report) -> str | None:
-        for name, score in report.scores.items():
-            if not math.isfinite(score):
-                return f"the score {name} is {score} at step {report.steps}"
-        wanted = (name.removeprefix("-") for name in self._plan.problem.objectives)
-        missing = [name for name in wanted if name not in report.scores]
-        return f"no score {missing[0]} at step {report.steps}" if missing else None
+        is_own = self._entries[number].source == "controller"
+        return self._rungs is not None and is_own and self._rungs.stops(number, report.steps)
 
     def _failed(self, number: int, reason: str) -> Outcome:
         last = self._reached.get(number, Report(0, {}))
         return Outcome("failed", steps=last.steps, seconds=last.seconds, reason=reason)
-
-    def _repeated(self, of: int) -> Outcome:
-        known = self._entries[of].outcome
-        assert known is not None
-        return replace(known, state="repeated", seconds=0.0, of=of)
-
-
-def _steady(scores: Scores) -> dict[str, float]:
-    """The scores that an equal training gives again."""
-    return {name: score for name, score in scores.items() if name not in CLOCKED}
-
-
-def trained(entries: tuple[Entry, ...]) -> int:
-    """How many of the controller's trials were trained to whatever end: what ``trials`` counts."""
-    return sum(
-        entry.source == "controller"
-        and entry.outcome is not None
-        and entry.outcome.state not in {"repeated", "rejected"}
-        for entry in entries
-    )

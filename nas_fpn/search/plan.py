@@ -9,8 +9,25 @@ from nas_fpn.search.halving import Halving
 
 __all__ = ["Baseline", "Due", "Evaluate", "NeckFacts", "Plan"]
 
-# What trains one neck: its text and the trial's number give reports, each at more steps.
-Evaluate = Callable[[str, int], Iterator[Report]]
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A trial that is due: its number, and the program that a runner trains.
+
+    A trial that was paused goes on after ``begin`` steps; 0 is the start. After ``pause`` steps
+    it will be paused (again); None: it is trained to its end, unless it is stopped.
+    """
+
+    number: int
+    text: str
+    begin: int = 0
+    pause: int | None = None
+
+
+# What trains one neck: a trial that is due gives reports, each at more steps, one at each rung.
+# What it takes to go on after ``pause`` lies on disk before the report at ``pause`` is given. What
+# cannot go on after ``begin`` may start anew: a report that is on record must only be equal.
+Evaluate = Callable[[Due], Iterator[Report]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +54,10 @@ class Plan:
 
     ``trials`` counts the controller's proposals that were trained, to whatever end: repeated and
     rejected ones are free, up to ``free`` of them in a row, which ends a search that has nothing
-    new to propose. A proposal whose cost is above one of ``limits`` (by the names of the cost) is
-    rejected; baselines are controls and train whatever they cost, to the full number of steps.
-    ``accept_drift`` goes on where the record says other than what is computed now.
+    new to propose. One that is paused counts once, however often it goes on. A proposal whose
+    cost is above one of ``limits`` (by the names of the cost) is rejected; baselines are controls
+    and train whatever they cost, to the full number of steps, without a pause. ``accept_drift``
+    goes on where the record says other than what is computed now.
     """
 
     problem: Problem
@@ -50,11 +68,3 @@ class Plan:
     halving: Halving | None = None
     free: int = 200
     accept_drift: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A trial that is due: its number, and the program that a runner trains."""
-
-    number: int
-    text: str

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from nas_fpn.record import Entry, Report
 
-__all__ = ["Asked", "Over", "Progress", "Reported", "Told"]
+__all__ = ["Asked", "Over", "Paused", "Progress", "Promoted", "Reported", "Told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,20 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """A trial waits at a rung, after ``entry.pauses[-1]`` steps."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """A paused trial goes on."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A trial has ended; ``entry.outcome`` says how."""
 
@@ -37,4 +51,4 @@ class Over:
     exhausted: bool
 
 
-Progress = Asked | Reported | Told | Over
+Progress = Asked | Reported | Paused | Promoted | Told | Over

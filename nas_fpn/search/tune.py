@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.record import Report
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
-from nas_fpn.search.plan import Evaluate
+from nas_fpn.search.plan import Due, Evaluate
 from nas_fpn.search.progress import Progress
 
 __all__ = ["search_on_ray"]
@@ -115,9 +116,9 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
         """The next trial."""
-        text, number = new_config["text"], new_config["number"]
-        self._warms_up = number < 0
-        self._reports = iter(()) if self._warms_up else training(self._evaluate, text, number)
+        due = Due(**new_config)
+        self._warms_up = due.number < 0
+        self._reports = iter(()) if self._warms_up else training(self._evaluate, due)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -186,7 +187,7 @@ class _Bridge(Searcher):  # type: ignore[misc]
             return finished
         if self._warming < self._workers:
             self._warming += 1
-            return {"number": -self._warming, "text": ""}
+            return asdict(Due(-self._warming, ""))
         try:
             due = self._loop.next()
             self._publish()
@@ -196,7 +197,7 @@ class _Bridge(Searcher):  # type: ignore[misc]
         if due is None:
             return finished if self._loop.over else None
         self._numbers[trial_id] = due.number
-        return {"number": due.number, "text": due.text}
+        return asdict(due)
 
     def result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Whether a trial ends with this result."""
@@ -282,8 +283,10 @@ class _Failures(tune.Callback):  # type: ignore[misc]
 
 
 def _name(trial: Any) -> str:
-    number = trial.config["number"]
-    return f"trial{number}" if number >= 0 else f"warm-up{-number}"
+    number, begin = trial.config["number"], trial.config["begin"]
+    if number < 0:
+        return f"warm-up{-number}"
+    return f"trial{number}-{begin}" if begin else f"trial{number}"
 
 
 @contextmanager

@@ -213,8 +213,10 @@ def test_stopping_trials_early_is_another_question(
 ) -> None:
     folder = begin(tmp_path / "mine")
     (folder / "history.jsonl").write_text((searched[0] / "history.jsonl").read_text())
-    (folder / "run.toml").write_text(TINY + "asha = true\n")
-    with pytest.raises(RunError, match="asha was false and is now true"):
+    (folder / "run.toml").write_text(
+        TINY.replace("trials = 2", 'trials = 2\nhalving = "stop"\nrungs = 1\neta = 2')
+    )
+    with pytest.raises(RunError, match=r"halving was null and is now .*\"rungs\": \[1\]"):
         list(search_run(read_run(folder)))
 
 

@@ -12,7 +12,8 @@ from nas_fpn.search.controller import Problem
 from nas_fpn.search.halving import Halving
 from nas_fpn.search.header import budget_on_record
 from nas_fpn.search.local import search_here
-from nas_fpn.search.loop import Loop, trained
+from nas_fpn.search.loop import Loop
+from nas_fpn.search.outcomes import trained
 from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
 from tests.search.fakes import BASELINES, HEADER, Scripted, plan, random_search, table, with_loop
 
@@ -59,7 +60,7 @@ def test_a_search_killed_after_any_line_resumes_to_the_same_record(tmp_path: Pat
 
     def search(path: Path) -> None:
         limits = {"params_m": 0.7}
-        halving = Halving(300)
+        halving = Halving((100, 200))
         controller = Scripted(proposals)
         run(path, fault="raise", controller=controller, limits=limits, halving=halving, trials=3)
 
@@ -181,7 +182,7 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on(
 
 
 def test_a_training_without_a_report_fails(path: Path) -> None:
-    with_loop(path, lambda loop: list(search_here(loop, lambda text, trial: iter(()))), trials=1)
+    with_loop(path, lambda loop: list(search_here(loop, lambda due: iter(()))), trials=1)
     first = read_history(path).entries[0].outcome
     assert first is not None
     assert (first.state, first.reason) == ("failed", "the training gave no report")
@@ -198,7 +199,7 @@ def test_a_score_that_the_objective_lacks_fails_the_trial(path: Path) -> None:
 
 def test_poor_trials_are_stopped_and_told_with_their_steps(path: Path) -> None:
     controller = Scripted([(0, 1 + i % 3, i % 3, i % 4) for i in range(12)])
-    run(path, controller=controller, halving=Halving(300, eta=2), trials=9)
+    run(path, controller=controller, halving=Halving((100, 200), eta=2), trials=9)
     assert {"complete", "stopped"} <= set(states(path)[2:])
     assert states(path)[:2] == ["complete", "complete"]
     for trial, outcome in controller.told:
@@ -271,7 +272,7 @@ def test_trials_in_flight_at_a_kill_run_again_under_their_numbers(path: Path, wo
         due = [loop.next() for _ in range(workers)]
         for one in due[1:5:2]:
             assert one is not None
-            for report in table()(one.text, one.number):
+            for report in table()(one):
                 loop.report(one.number, report)
             loop.finish(one.number)
 
@@ -322,3 +323,47 @@ def test_an_interrupt_leaves_a_record_that_resumes(path: Path) -> None:
 def test_one_driver_at_a_time(path: Path) -> None:
     with Record(path), pytest.raises(RunError, match="another process"):
         run(path)
+
+
+def promoting(**changes: Any) -> dict[str, Any]:
+    """A search that promotes, over proposals most of which differ."""
+    proposals = [(0, 1 + i % 3, i // 3 % 3, i // 2 % 4) for i in range(40)]
+    halving = Halving((100, 200), eta=2, promotes=True)
+    return {"controller": Scripted(proposals), "halving": halving, **changes}
+
+
+def test_every_proposal_pauses_at_its_rungs_and_the_best_are_promoted(path: Path) -> None:
+    run(path, **promoting())
+    entries = read_history(path).entries
+    assert trained(entries) == 12
+    for entry in entries:
+        assert entry.outcome is not None
+        assert not entry.paused
+        if entry.source != "controller":
+            assert (entry.outcome.state, entry.pauses) == ("complete", ())
+        elif entry.outcome.state == "complete":
+            assert entry.pauses == (100, 200)
+        elif entry.outcome.state == "stopped" and entry.outcome.of is None:
+            assert entry.outcome.steps == entry.pauses[-1]
+    assert {"complete", "stopped"} <= set(states(path)[2:])
+    reports = [report for entry in entries for report in entry.reports]
+    assert sum(report.steps == 300 for report in reports) < sum(r.steps == 100 for r in reports)
+
+
+def test_a_promoting_search_killed_after_any_line_resumes_to_the_same_record(
+    tmp_path: Path,
+) -> None:
+    def search(path: Path) -> None:
+        run(path, fault="raise", **promoting(trials=12, limits={"params_m": 0.55}))
+
+    whole = tmp_path / "whole.jsonl"
+    search(whole)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    kinds = {event["event"] for event in read_history(whole).events}
+    assert {"pause", "promote"} <= kinds
+    assert set(states(whole)) == {"complete", "stopped", "failed", "rejected", "repeated"}
+    for count in range(len(lines)):
+        path = tmp_path / f"{count}.jsonl"
+        path.write_bytes(b"".join(lines[:count]) + lines[count][:count])
+        search(path)
+        assert path.read_bytes() == whole.read_bytes(), f"killed after line {count}"

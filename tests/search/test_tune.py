@@ -15,8 +15,8 @@ from nas_fpn.errors import RunError
 from nas_fpn.record import Record, Report, read_history, report_event
 from nas_fpn.search.halving import Halving
 from nas_fpn.search.local import search_here
-from nas_fpn.search.loop import trained
-from nas_fpn.search.plan import Evaluate
+from nas_fpn.search.outcomes import trained
+from nas_fpn.search.plan import Due, Evaluate
 from nas_fpn.search.progress import Over, Progress
 from nas_fpn.search.tune import search_on_ray, session
 from tests.search.fakes import Scripted, random_search, table, with_loop
@@ -45,7 +45,7 @@ def run(path: Path, evaluate: Evaluate, *, workers: int, **changes: Any) -> list
 
 def test_one_worker_writes_the_record_of_the_local_runner_line_for_line(path: Path) -> None:
     here = path.with_name("here.jsonl")
-    changes: dict[str, Any] = {"limits": {"params_m": 0.7}, "halving": Halving(300, eta=2)}
+    changes: dict[str, Any] = {"limits": {"params_m": 0.7}, "halving": Halving((100, 200), eta=2)}
     proposals = [(i % 2, i % 4, i // 2 % 3, i // 3 % 4) for i in range(40)]
     expected = with_loop(
         here,
@@ -63,9 +63,9 @@ def test_one_worker_writes_the_record_of_the_local_runner_line_for_line(path: Pa
 def test_two_workers_live_long_and_train_at_the_same_time(path: Path) -> None:
     score = table()
 
-    def evaluate(text: str, trial: int) -> Iterator[Report]:
+    def evaluate(due: Due) -> Iterator[Report]:
         time.sleep(0.3)
-        for report in score(text, trial):
+        for report in score(due):
             scores = {**report.scores, "process": os.getpid()}
             yield Report(report.steps, scores, report.seconds)
 
@@ -93,12 +93,12 @@ def test_a_trial_whose_worker_is_killed_is_tried_again(path: Path, tmp_path: Pat
     marks = tmp_path / "marks"
     marks.mkdir()
 
-    def evaluate(text: str, trial: int) -> Iterator[Report]:
+    def evaluate(due: Due) -> Iterator[Report]:
         yield Report(100, {"ap": 0.1})
-        if trial == 3 and not (marks / "once").exists():
+        if due.number == 3 and not (marks / "once").exists():
             (marks / "once").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        if trial == 4:
+        if due.number == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         yield Report(200, {"ap": 0.2})
 
@@ -116,7 +116,7 @@ def test_a_trial_whose_worker_is_killed_is_tried_again(path: Path, tmp_path: Pat
 class Unreadable:
     """An ``evaluate`` that no worker can unpickle."""
 
-    def __call__(self, text: str, trial: int) -> Iterator[Report]:
+    def __call__(self, due: Due) -> Iterator[Report]:
         raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -161,7 +161,7 @@ from nas_fpn.record import Report
 from nas_fpn.search.tune import search_on_ray
 from tests.search.fakes import with_loop
 
-def evaluate(text, trial):
+def evaluate(due):
     for steps in range(100, 4_000, 100):
         time.sleep(0.05)
         yield Report(steps, {"ap": 0.1})
@@ -207,7 +207,7 @@ def test_ctrl_c_and_kill_leave_a_run_that_resumes_under_the_same_numbers(
     assert len(asked) == 2
     assert all(entry.outcome is None for entry in read_history(path).entries)
 
-    def evaluate(text: str, trial: int) -> Iterator[Report]:
+    def evaluate(due: Due) -> Iterator[Report]:
         yield from (Report(steps, {"ap": 0.1}) for steps in range(100, 4_000, 100))
 
     run(path, evaluate, workers=2)

@@ -1,0 +1,117 @@
+"""How a trial can end, and what is wrong with one: facts of a plan and an entry, no state."""
+
+import math
+from dataclasses import replace
+
+from nas_fpn.errors import RunError
+from nas_fpn.record import CLOCKED, Entry, Outcome, Report, Scores, objective_scores
+from nas_fpn.search.plan import Due, Plan
+
+__all__ = [
+    "as_stopped",
+    "beyond",
+    "due",
+    "fault",
+    "first_objective",
+    "is_free",
+    "passed_by",
+    "repeated",
+    "report_at",
+    "steady",
+    "stopped",
+    "trained",
+]
+
+
+def due(plan: Plan, entry: Entry) -> Due:
+    """A trial as a runner gets it: from its last pause to its next."""
+    begin = entry.pauses[-1] if entry.pauses else 0
+    pause = None
+    if plan.halving is not None and plan.halving.promotes and entry.source == "controller":
+        pause = next((steps for steps in plan.halving.rungs if steps > begin), None)
+    return Due(entry.number, entry.text, begin, pause)
+
+
+def beyond(plan: Plan, entry: Entry) -> list[str]:
+    """The limits that a neck exceeds, as a person reads them.
+
+    Raises :class:`RunError` for a limit on what is no cost of the neck.
+    """
+    unknown = [name for name in plan.limits if name not in entry.cost]
+    if unknown:
+        there = ", ".join(entry.cost) or "none"
+        raise RunError(f"limits: {unknown[0]!r} is no cost of a neck; there are {there}")
+    return [
+        f"{name} {entry.cost[name]:g} is above the limit {most:g}"
+        for name, most in plan.limits.items()
+        if entry.cost[name] > most
+    ]
+
+
+def fault(plan: Plan, entry: Entry, report: Report) -> str | None:
+    """Why a trial with this report has failed, if it has."""
+    for name, score in report.scores.items():
+        if not math.isfinite(score):
+            return f"the score {name} is {score} at step {report.steps}"
+    wanted = (name.removeprefix("-") for name in plan.problem.objectives)
+    missing = [name for name in wanted if name not in report.scores]
+    if missing:
+        return f"no score {missing[0]} at step {report.steps}"
+    return passed_by(plan, entry, report.steps)
+
+
+def passed_by(plan: Plan, entry: Entry, steps: float = math.inf) -> str | None:
+    """What is wrong with a training that is at ``steps``, if it should have paused before."""
+    pause = due(plan, entry).pause
+    missed = pause is not None and steps > pause
+    return f"the training gave no report at the rung of {pause} steps" if missed else None
+
+
+def first_objective(plan: Plan, report: Report) -> float:
+    """What rungs compare: the first objective, larger is better."""
+    objectives = plan.problem.objectives
+    return objective_scores(objectives, report.scores)[objectives[0]]
+
+
+def steady(scores: Scores) -> dict[str, float]:
+    """The scores that an equal training gives again."""
+    return {name: score for name, score in scores.items() if name not in CLOCKED}
+
+
+def report_at(entry: Entry, steps: int) -> Report:
+    """The report of an entry at ``steps``, which is on record."""
+    return next(report for report in entry.reports if report.steps == steps)
+
+
+def repeated(entry: Entry) -> Outcome:
+    """Of a trial whose neck is that of the complete ``entry``."""
+    assert entry.outcome is not None
+    return replace(entry.outcome, state="repeated", seconds=0.0, of=entry.number)
+
+
+def stopped(entry: Entry) -> Outcome:
+    """Of a trial that is paused for good: its scores at its last rung."""
+    last = report_at(entry, entry.pauses[-1])
+    return Outcome("stopped", last.scores, last.steps, last.seconds)
+
+
+def as_stopped(entry: Entry) -> Outcome:
+    """Of a trial whose neck is that of ``entry``, which is paused, or was stopped at a rung."""
+    return replace(stopped(entry), seconds=0.0, of=entry.number)
+
+
+def is_free(outcome: Outcome) -> bool:
+    """Whether a trial was answered without training."""
+    return outcome.state in {"repeated", "rejected"} or outcome.of is not None
+
+
+def trained(entries: tuple[Entry, ...]) -> int:
+    """How many of the controller's trials were trained: what ``trials`` counts.
+
+    To whatever end, or to a rung at least.
+    """
+    return sum(
+        entry.source == "controller"
+        and (bool(entry.pauses) if entry.outcome is None else not is_free(entry.outcome))
+        for entry in entries
+    )
