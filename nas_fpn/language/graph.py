@@ -33,7 +33,7 @@ class Op:
     @property
     def joins(self) -> bool:
         """Whether it gives all channels of its operands, one behind the other."""
-        return ("plain", True) in self.arguments
+        return self.name == "concat" and ("plain", True) in self.arguments
 
     def given(self, inputs: Sequence[int]) -> int:
         """The channels that it makes of those of its operands."""

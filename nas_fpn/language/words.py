@@ -34,6 +34,7 @@ from nas_fpn.language.fusion_costs import (
     psum_cost,
 )
 from nas_fpn.language.program import Value, Word
+from nas_fpn.language.stage_costs import csp_cost, csp_inside
 from nas_fpn.language.use import Cost, Use
 
 __all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "Use", "full_arguments", "gives", "joins"]
@@ -93,6 +94,8 @@ _DEPTH = Argument("depth", 1, least=1, most=16)
 _SHUFFLE = Argument("shuffle", "interleave", options=("interleave", "deinterleave"))
 _ACTIVATION = Argument("activation", "silu", options=("silu", "mish"))
 _PLAIN = Argument("plain", False)
+_EPS = Argument("eps", 1e-5, most=1.0)
+_MOMENTUM = Argument("momentum", 0.1, most=1.0)
 _POOL_PAD = Argument("pad", "ceil", options=("ceil", "zero"))
 
 
@@ -247,6 +250,23 @@ WORDS: dict[str, Row] = {
         cost=vovgscsp_cost,
         inside=features_inside(2),
     ),
+    "csp": Row(
+        "block",
+        (
+            _CHANNELS,
+            _DEPTH,
+            Argument("shortcut", False),
+            Argument("inner", "plain", options=("plain", "rep")),
+            Argument("gather", "last", options=("last", "all")),
+            _ACTIVATION,
+            _EPS,
+            _MOMENTUM,
+        ),
+        gives=True,
+        parts=2,
+        cost=csp_cost,
+        inside=csp_inside,
+    ),
     "ihp": Row(
         "block",
         (_CHANNELS, _DEPTH, _kernel(3)),
@@ -266,7 +286,7 @@ WORDS: dict[str, Row] = {
     ),
     # blocks that keep channels
     "dw3": Row("block", (_BIAS,), bias=True, cost=_depthwise),
-    "bn": _block(Argument("eps", 1e-5, most=1.0), Argument("momentum", 0.1, most=1.0), norm=True),
+    "bn": _block(_EPS, _MOMENTUM, norm=True),
     "gn": _block(Argument("groups", 32, least=1, most=4096), norm=True),
     "relu": _block(),
     "relu6": _block(),
@@ -286,7 +306,7 @@ def gives(word: Word) -> bool:
 
 def joins(word: Word) -> bool:
     """Whether the word is a merge that gives all channels of its operands: ``concat[plain]``."""
-    return ("plain", True) in word.arguments
+    return word.name == "concat" and ("plain", True) in word.arguments
 
 
 def full_arguments(word: Word) -> dict[str, Value | None]:

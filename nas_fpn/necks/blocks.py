@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_fpn.necks.context import Aspp, ResidualAugmentation
+from nas_fpn.necks.csp import Csp
 from nas_fpn.necks.repconv import RepConv
 from nas_fpn.necks.slim import GSConv, GSConvE1, GSConvE2
 from nas_fpn.necks.stages import GSConvNs, Ihp, VovGscsp
@@ -183,6 +184,7 @@ BLOCKS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "gsconve2": GSConvE2,
     "gsconvns": GSConvNs,
     "vovgscsp": VovGscsp,
+    "csp": Csp,
     "ihp": Ihp,
     "aspp": Aspp,
     "rfa": ResidualAugmentation,

@@ -77,6 +77,11 @@ ODD_PROGRAMS = {
             p4 = mean(p3, p4) -> gn[groups=4] id mish
         """,
     "a long line": "p3 = c3 -> " + "conv1 bn[eps=0.002] relu " * 12 + "\n",
+    "a stage behind a plain concat": """
+        p3..p4 = c3..c4 -> conv1
+        p4 = concat[plain](p4, p3, p3)
+        p3 = concat[plain](p4, c3, p3) -> csp[depth=2, shortcut, inner=rep, gather=all]
+        """,
     "swapped names": """
         p3 = c3 -> conv1
         a = p3

@@ -31,6 +31,8 @@ _MORE = {
     "unequal channels": "p3 = c3 -> conv1[10]\np4 = c4 -> conv1[6]\np3 = concat[14](p3, p4)",
     "other kernels": "p3 = c3 -> gsconv[12, kernel=3]\np4 = p3 -> gsconve1[kernel=1] maxpool",
     "deeper stages": "p3 = c3 -> vovgscsp[12, depth=3]\np4 = c4 -> ihp[depth=2, kernel=1]",
+    "a deep stage of all that its bottlenecks give": "p3 = c3 -> csp[12, depth=3, shortcut, "
+    "inner=rep, gather=all]\np4 = c4 -> csp[depth=2, inner=rep]",
     "passes": """
 p3..p5 = c3..c5 -> conv1
 repeat 2:
