@@ -1,0 +1,62 @@
+"""Every controller but random search must beat random search on the planted tables.
+
+Each race is run with a controller and with random search under the same seeds, hours and
+measurements; Student's t of the paired differences must exceed what chance alone exceeds in one
+case of a hundred. Seeds are fixed, so that a test passes always or never.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from nas_fpn.search.controller import Controller, Problem
+from nas_fpn.search.loading import load_controller
+from tests.controllers.planted import Make, race, students_t, tables
+
+FOLDER = Path(__file__).parents[2] / "controllers"
+LEARNING = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "random_search")
+FEW, MANY = 8, 24  # seeds
+BEYOND_CHANCE = {FEW: 2.998, MANY: 2.500}  # t at one in a hundred, seeds - 1 degrees of freedom
+TRIALS = 150
+
+
+def make(name: str) -> Make:
+    def made(problem: Problem, seed: int) -> Controller:
+        return load_controller(FOLDER / f"{name}.py", problem, seed=seed, settings={})
+
+    return made
+
+
+@cache
+def final(name: str, table: int, seed: int, workers: int) -> float:
+    return race(make(name), tables()[table], seed=seed, trials=TRIALS, workers=workers)[-1]
+
+
+def advantage(name: str, table: int, *, seeds: int, workers: int) -> float:
+    return students_t(
+        [
+            final(name, table, seed, workers) - final("random_search", table, seed, workers)
+            for seed in range(seeds)
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_controller_that_learns_beats_random_search(name: str) -> None:
+    assert advantage(name, 0, seeds=FEW, workers=16) > BEYOND_CHANCE[FEW]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 16])
+@pytest.mark.parametrize("table", range(3), ids=[table.name for table in tables()])
+@pytest.mark.parametrize("name", LEARNING)
+def test_it_does_so_on_every_table(name: str, table: int, workers: int) -> None:
+    assert advantage(name, table, seeds=MANY, workers=workers) > BEYOND_CHANCE[MANY]
+
+
+def test_random_search_does_not_beat_itself() -> None:
+    other = [final("random_search", 0, seed + 100, 16) for seed in range(FEW)]
+    here = [final("random_search", 0, seed, 16) for seed in range(FEW)]
+    drawn = [a - b for a, b in zip(other, here, strict=True)]
+    assert abs(students_t(drawn)) < BEYOND_CHANCE[FEW]
