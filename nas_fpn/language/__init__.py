@@ -18,12 +18,17 @@ from nas_fpn.language.files import (
 from nas_fpn.language.fit import fit
 from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.lower import lower
+from nas_fpn.language.own_words import Words, load_words
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.space import Choice, Space
 from nas_fpn.language.walk import choices, decode, explain, sample, size, walk
+from nas_fpn.language.words import BIAS, CHANNELS, Argument, Row, Use
 
 __all__ = [
+    "BIAS",
+    "CHANNELS",
     "Architecture",
+    "Argument",
     "Choice",
     "Cost",
     "Edge",
@@ -33,8 +38,11 @@ __all__ = [
     "Op",
     "Operand",
     "Repeat",
+    "Row",
     "Space",
+    "Use",
     "Word",
+    "Words",
     "canonical",
     "choices",
     "cost",
@@ -45,6 +53,7 @@ __all__ = [
     "find_space",
     "fit",
     "identity",
+    "load_words",
     "lower",
     "parse",
     "parse_space",

@@ -13,7 +13,7 @@ from nas_fpn.language.lower import moved
 from nas_fpn.language.names import BACKBONE_LEVELS
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.values import Cell, Flow, Loop, Source, flow
-from nas_fpn.language.words import WORDS, gives
+from nas_fpn.language.words import gives
 
 __all__ = ["canonical", "identity"]
 
@@ -24,12 +24,14 @@ def canonical(architecture: Architecture) -> Architecture:
     live = _live(plain)
     writer = _Writer(architecture, plain, live)
     items = writer.write()
+    rows = architecture.words.rows
     unused = not any(
-        gives(word) and "channels" not in dict(word.arguments)
+        gives(word, rows[word.name]) and "channels" not in dict(word.arguments)
         for line in _lines(items)
         for word in _words(line)
     )
-    return Architecture(tuple(items), 256 if unused else architecture.width)
+    width = 256 if unused else architecture.width
+    return Architecture(tuple(items), width, words=architecture.words)
 
 
 def identity(architecture: Architecture) -> str:
@@ -128,6 +130,7 @@ class _Writer:
 
     def __init__(self, architecture: Architecture, plain: Flow, live: set[Source]) -> None:
         self.architecture = architecture
+        self.rows = architecture.words.rows
         self.plain = plain
         self.live = live
         self.then = _kept(architecture.then)
@@ -309,7 +312,7 @@ class _Writer:
             Operand(names.of[value], self.moved(operand.blocks, level, here))
             for operand, (value, level) in zip(line.operands, cell.sources, strict=True)
         ]
-        if line.merge is not None and WORDS[line.merge.name].commutes:
+        if line.merge is not None and self.rows[line.merge.name].commutes:
             ranks = [_rank(value) for value, _ in cell.sources]
             operands = [one for _, one in sorted(zip(ranks, operands, strict=True), key=_order)]
         return Line(target, here, line.merge, tuple(operands), addends, blocks or None)

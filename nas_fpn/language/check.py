@@ -22,7 +22,7 @@ from nas_fpn.language.syntax import (
     WordSlot,
 )
 from nas_fpn.language.vocabulary import Moves, Value, Vocabulary, moves
-from nas_fpn.language.words import WORDS, gives, joins
+from nas_fpn.language.words import gives, joins
 
 __all__ = ["Facts", "check"]
 
@@ -55,6 +55,7 @@ class _Check:
         self.program = program
         self.source: Source = program.source
         self.words = Vocabulary(program)
+        self.rows = program.words.rows
         self.moves: dict[tuple[int, int], Moves] = {}
         self.assigned: dict[str, int] = {}  # every name of the file: the line that first names it
         for item in program.items:
@@ -223,7 +224,7 @@ class _Check:
         least = sum(not term.optional for term in line.terms)
         words = self.words.options(merge)
         for word in words:
-            low, high = WORDS[word.name].operands
+            low, high = self.rows[word.name].operands
             if least < low or len(line.terms) > high:
                 given = f"{least}" if least == len(line.terms) else f"{least} to {len(line.terms)}"
                 takes = f"{low}" if low == high else f"at least {low}"
@@ -232,7 +233,7 @@ class _Check:
                     f"wrong number of operands: {word.name!r} takes {takes}, here are {given}",
                     "write every operand; one with `?` may be absent",
                 )
-        mixes = all(WORDS[word.name].mixes for word in words)
+        mixes = all(self.rows[word.name].mixes for word in words)
         found: dict[Channels, Span] = {}
         sums = frozenset[Channels]()
         for k, (term, source) in enumerate(zip(line.terms, sources, strict=True)):
@@ -249,13 +250,14 @@ class _Check:
                 sums = self.sums(line, sums, channels, optional=term.optional)
         if not mixes and len(found) > 1:
             (one, _), (two, span), *_ = found.items()
-            same = next(w.name for w in words if not WORDS[w.name].mixes)
+            same = next(w.name for w in words if not self.rows[w.name].mixes)
             self.fail(
                 span,
                 f"unequal channels: {one} and {two}",
                 f"the operands of {same!r} have equal channels; add `-> conv1` to one of them",
             )
-        kept = frozenset(found) if any(not gives(w) and not joins(w) for w in words) else sums
+        keeps = any(not gives(w, self.rows[w.name]) and not joins(w) for w in words)
+        kept = frozenset(found) if keeps else sums
         channels = self.words.behind(merge, kept | sums)
         channels = self.addends(line, channels, levels, block)
         blocks = self.program.then if line.blocks is None else line.blocks
@@ -357,7 +359,7 @@ class _Check:
         said = f"this block has named {', '.join(named)}" if named else "nothing is named yet"
         if name == "rest":
             said = "'rest' stands behind a plus, after the source: p3 = sum(a, b) + rest"
-        elif name in WORDS:
+        elif name in self.rows:
             said = f"{name!r} is a word of the language; {said}"
         else:
             said += near(name, known)

@@ -7,7 +7,6 @@ from nas_fpn.language.graph import Graph, Op
 from nas_fpn.language.lower import lower
 from nas_fpn.language.program import Architecture
 from nas_fpn.language.use import Use
-from nas_fpn.language.words import WORDS
 
 __all__ = ["Cost", "cost", "graph_cost", "level_sizes"]
 
@@ -120,7 +119,7 @@ class _Meter:
 
     def use(self, op: Op, inputs: tuple[int, ...], channels: int, alive: int) -> None:
         """Count one word; ``alive`` are the numbers that exist when it starts."""
-        row = WORDS[op.name]
+        row = op.row
         use = Use(
             inputs,
             channels,

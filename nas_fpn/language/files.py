@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nas_fpn.errors import SpaceError
 from nas_fpn.language.layout import MOST_BYTES, near, text_of
+from nas_fpn.language.own_words import SHIPPED, Words
 from nas_fpn.language.program import Architecture
 from nas_fpn.language.space import Space, compile_space
 from nas_fpn.language.walk import walk
@@ -12,8 +13,8 @@ from nas_fpn.language.walk import walk
 __all__ = ["find_neck", "find_space", "parse", "parse_space", "read", "read_neck", "shipped_folder"]
 
 
-def parse(text: str, *, file: str = "<text>") -> Architecture:
-    """Read an architecture: a program without holes. Raises SpaceError.
+def parse(text: str, *, file: str = "<text>", words: Words = SHIPPED) -> Architecture:
+    """Read an architecture: a program without holes, of these words. Raises SpaceError.
 
     >>> print(parse("p3..p4 = c3..c4 -> conv1"))
     width 256
@@ -22,23 +23,24 @@ def parse(text: str, *, file: str = "<text>") -> Architecture:
     p4 = c4 -> conv1
     <BLANKLINE>
     """
-    return walk(compile_space(text, file=file, holes=False), _never)
+    return walk(compile_space(text, file=file, holes=False, words=words), _never)
 
 
-def parse_space(text: str, *, file: str = "<text>") -> Space:
-    """Read a space: a program that may have holes. Raises SpaceError."""
-    return compile_space(text, file=file)
+def parse_space(text: str, *, file: str = "<text>", words: Words = SHIPPED) -> Space:
+    """Read a space: a program that may have holes, of these words. Raises SpaceError."""
+    return compile_space(text, file=file, words=words)
 
 
-def read(path: Path | str) -> Space:
+def read(path: Path | str, *, words: Words = SHIPPED) -> Space:
     """Read a ``.space`` file, or a ``.neck`` file, which may not have holes. Raises SpaceError."""
     path = Path(path)
-    return compile_space(_text(path), file=str(path), holes=path.suffix != ".neck")
+    holes = path.suffix != ".neck"
+    return compile_space(_text(path), file=str(path), holes=holes, words=words)
 
 
-def read_neck(path: Path | str) -> Architecture:
+def read_neck(path: Path | str, *, words: Words = SHIPPED) -> Architecture:
     """Read an architecture from a ``.neck`` file. Raises SpaceError."""
-    return parse(_text(Path(path)), file=str(path))
+    return parse(_text(Path(path)), file=str(path), words=words)
 
 
 def shipped_folder(kind: str) -> Path:

@@ -8,7 +8,7 @@ from nas_fpn.language.names import is_backbone, level_of
 from nas_fpn.language.program import Architecture, Line, Operand, Word
 from nas_fpn.language.space import AskNumber, AskWord, Shared, Slot, Space, SpaceLine, SpaceOperand
 from nas_fpn.language.values import Source
-from nas_fpn.language.words import WORDS
+from nas_fpn.language.words import Row
 
 __all__ = ["Known", "fit_addends", "fit_head", "fit_line", "idle_line"]
 
@@ -67,7 +67,7 @@ def idle_line(
     if line.merge is not None or line.addends:
         return
     (operand,) = line.operands
-    shared = dict(space.shared)
+    shared, rows = dict(space.shared), space.words.rows
     pool = list(state.free) if operand.feature is None else [operand.feature]
     wanted = list(known.blocks or ()) if state.literal and known else []
     for index, name in enumerate(pool):
@@ -91,7 +91,9 @@ def idle_line(
             spare and _level_of(n, state) == level and n != name for n, spare in state.free.items()
         ):
             continue
-        slots = [slot for slot in line.blocks or () if _kind(slot, shared) not in ("up", "down")]
+        slots = [
+            slot for slot in line.blocks or () if _kind(slot, shared, rows) not in ("up", "down")
+        ]
         for after in _sequence(slots, wanted, answers, shared, literal=state.literal):
             yield after, name
 
@@ -114,6 +116,7 @@ class _Fit:
         self.state = state
         self.space = space
         self.shared = dict(space.shared)
+        self.rows = space.words.rows
         self.architecture = architecture
         self.single = line.merge is None
         self.literal = state.literal
@@ -137,7 +140,7 @@ class _Fit:
 
     def operands(self, answers: Answers) -> Iterator[tuple[Answers, frozenset[str]]]:
         merge = self.known.merge
-        commutes = merge is not None and WORDS[merge.name].commutes
+        commutes = merge is not None and self.architecture.words.rows[merge.name].commutes
         todo = tuple(range(len(self.known.operands)))
         pool = tuple(self.state.free)
         for after, used in self.each(0, todo, pool, answers, frozenset(), commutes):
@@ -208,9 +211,9 @@ class _Fit:
         ours = list(self.line.blocks or ()) if self.single else list(operand.blocks)
         theirs: Sequence[Word] = self.known.blocks or ()
         theirs = theirs if self.single else self.known.operands[at].blocks
-        kinds = {_kind(slot, self.shared) for slot in ours}
+        kinds = {_kind(slot, self.shared, self.rows) for slot in ours}
         idle = {"up", "down"} if source == level else {"down"} if source > level else {"up"}
-        ours = [slot for slot in ours if _kind(slot, self.shared) not in idle]
+        ours = [slot for slot in ours if _kind(slot, self.shared, self.rows) not in idle]
         for each, setting, acts in (
             (operand.up, self.space.up, source > level and "up" not in kinds),
             (operand.down, self.space.down, source < level and "down" not in kinds),
@@ -278,11 +281,11 @@ def _take(
         yield answers
 
 
-def _kind(slot: Slot, shared: Mapping[str, object]) -> str:
+def _kind(slot: Slot, shared: Mapping[str, object], rows: Mapping[str, Row]) -> str:
     asked = shared.get(slot.name) if isinstance(slot, Shared) else slot
     if isinstance(asked, AskWord):
-        return WORDS[asked.options[0].name].kind
-    return WORDS[asked.name].kind if isinstance(asked, Word) else "block"
+        return rows[asked.options[0].name].kind
+    return rows[asked.name].kind if isinstance(asked, Word) else "block"
 
 
 def _level_of(name: str, state: Known) -> int:

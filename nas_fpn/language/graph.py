@@ -5,9 +5,10 @@ whether a convolution has a bias, what key a module has (``lower.py`` decides).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from nas_fpn.language.program import Value
+from nas_fpn.language.word import Value
+from nas_fpn.language.words import Row
 
 __all__ = ["Edge", "Graph", "Node", "Op"]
 
@@ -19,7 +20,8 @@ class Op:
     ``arguments`` holds every argument of the word's row, defaults filled in, without
     ``channels`` and ``bias``, which are resolved: ``channels`` is what the op gives (None: what
     it takes), ``bias`` whether its last convolution has one (False for words without).
-    A resampler goes from level ``source`` to level ``level``; they are equal for a block.
+    A resampler goes from level ``source`` to level ``level``; they are equal for a block. ``row``
+    is that of its word.
     """
 
     key: str  # below the node's module: "0", "operand2.1", "merge"
@@ -29,6 +31,7 @@ class Op:
     bias: bool
     source: int
     level: int
+    row: Row = field(compare=False, repr=False)
 
     @property
     def joins(self) -> bool:

@@ -4,13 +4,14 @@ What a line leaves to defaults is decided here, once for building, counting and 
 resamplers that settings name, the ``then`` blocks, biases, keys, which lines are live.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.names import is_backbone, is_pyramid, level_of
 from nas_fpn.language.program import Architecture, Line, Word, line_text
 from nas_fpn.language.values import is_alias
-from nas_fpn.language.words import WORDS, full_arguments, gives
+from nas_fpn.language.words import Row, full_arguments, gives
 
 __all__ = ["lower", "moved", "resolve"]
 
@@ -48,27 +49,34 @@ def moved(
     if source == level:
         return list(blocks)
     kind = "up" if source > level else "down"
-    if any(WORDS[word.name].kind == kind for word in blocks):
+    rows = architecture.words.rows
+    if any(rows[word.name].kind == kind for word in blocks):
         return list(blocks)
     return [*blocks, architecture.up if kind == "up" else architecture.down]
 
 
 def resolve(
-    words: Sequence[Word], prefix: str, width: int, source: int, level: int
+    words: Sequence[Word],
+    prefix: str,
+    width: int,
+    *,
+    source: int,
+    level: int,
+    rows: Mapping[str, Row],
 ) -> tuple[Op, ...]:
     """Words applied one after another as ops: keys, channels, biases, levels."""
     ops = []
     here = source
     for position, word in enumerate(words):
-        row = WORDS[word.name]
-        arguments = full_arguments(word)
+        row = rows[word.name]
+        arguments = full_arguments(word, row)
         bias = arguments.pop("bias", None)
         channels = arguments.pop("channels", None)
-        own = gives(word)
+        own = gives(word, row)
         if own and channels is None:
             channels = width
         if own and row.bias and bias is None:
-            bias = not _norm_follows(words[position + 1 :])
+            bias = not _norm_follows(words[position + 1 :], rows)
         after = level if row.kind in ("up", "down") else here
         ops.append(
             Op(
@@ -79,15 +87,16 @@ def resolve(
                 bool(bias),
                 here,
                 after,
+                row,
             )
         )
         here = after
     return tuple(ops)
 
 
-def _norm_follows(words: Sequence[Word]) -> bool:
+def _norm_follows(words: Sequence[Word], rows: Mapping[str, Row]) -> bool:
     following = next((word for word in words if word.name != "id"), None)
-    return following is not None and WORDS[following.name].norm
+    return following is not None and rows[following.name].norm
 
 
 class _Scope:
@@ -111,28 +120,29 @@ class _Scope:
         name = line.target if count == 1 else f"{line.target}_{count}"
         key = f"{self.prefix}{name}"
         width, level = architecture.width, line.level
+        rows = architecture.words.rows
         merge = None
         edges = []
         if line.merge is None and not addends:
             (value, source), *_ = sources
             words = moved(line.blocks or (), source, level, architecture)
             edges.append(Edge(value, source, ()))
-            ops = resolve(words, "", width, source, level)
+            ops = resolve(words, "", width, source=source, level=level, rows=rows)
         else:
             for k, (operand, (value, source)) in enumerate(
                 zip(line.operands, sources, strict=True), 1
             ):
                 words = moved(operand.blocks, source, level, architecture)
-                edges.append(
-                    Edge(value, source, resolve(words, f"operand{k}.", width, source, level))
-                )
+                prefix = f"operand{k}."
+                ops = resolve(words, prefix, width, source=source, level=level, rows=rows)
+                edges.append(Edge(value, source, ops))
             blocks = line.blocks
             if blocks is None:
                 blocks = architecture.then if line.merge is not None else ()
             if line.merge is not None:
                 behind = () if addends else blocks
-                merge = _merge(line.merge, behind, width, level)
-            ops = resolve(blocks, "", width, level, level)
+                merge = _merge(line.merge, behind, width, level, rows)
+            ops = resolve(blocks, "", width, source=level, level=level, rows=rows)
         nodes.append(Node(key, line.target, level, merge, tuple(edges), addends, ops, text))
         self.values[line.target] = key
 
@@ -142,9 +152,11 @@ class _Scope:
         return self.values[name], self.levels[name]
 
 
-def _merge(word: Word, behind: Sequence[Word], width: int, level: int) -> Op:
-    (op, *_) = resolve([word, *behind], "", width, level, level)
-    return Op("merge", op.name, op.arguments, op.channels, op.bias, level, level)
+def _merge(
+    word: Word, behind: Sequence[Word], width: int, level: int, rows: Mapping[str, Row]
+) -> Op:
+    (op, *_) = resolve([word, *behind], "", width, source=level, level=level, rows=rows)
+    return replace(op, key="merge")
 
 
 def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:

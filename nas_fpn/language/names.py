@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from collections.abc import Container
 from functools import lru_cache
 
 from nas_fpn.language.words import WORDS
@@ -120,9 +121,9 @@ def level_of(name: str) -> int | None:
     return int(name[1:]) if is_backbone(name) or is_pyramid(name) else None
 
 
-def reserved(name: str) -> str | None:
-    """Why an intermediate cannot have this name, or None."""
-    if name in WORDS:
+def reserved(name: str, words: Container[str] = WORDS) -> str | None:
+    """Why an intermediate cannot have this name beside these words, or None."""
+    if name in words:
         return f"{name!r} is a word of the language"
     if name in KEYWORDS:
         return f"{name!r} is a keyword of the language"

@@ -7,10 +7,12 @@ from lark import Token, Tree
 from nas_fpn.language.grammar import read_row
 from nas_fpn.language.layout import Row, Source, Span, layout
 from nas_fpn.language.names import expand, is_backbone, is_pyramid, level_of, reserved
+from nas_fpn.language.own_words import SHIPPED, Words
 from nas_fpn.language.program import Word
 from nas_fpn.language.slots import (
     A_KIND,
     MOST_DIGITS,
+    Scope,
     kind_of,
     number_slot,
     span_of,
@@ -55,21 +57,21 @@ _PLAIN = HeadSetting(None, each=False)
 class _Head:
     """The settings as they are read."""
 
+    scope: Scope
     width: NumberSlot | None = None
     then: tuple[WordSlot, ...] = ()
     up: HeadSetting = _PLAIN
     down: HeadSetting = _PLAIN
-    lets: dict[str, WordSlot] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
 
 
-def read_program(text: str, *, file: str = "<text>") -> Program:
+def read_program(text: str, *, file: str = "<text>", words: Words = SHIPPED) -> Program:
     """Read what can be read line by line; what names mean is checked afterwards.
 
     Raises SpaceError: where, what, the line with a caret, how to mend.
     """
     source, doc, rows = layout(text, file)
-    head = _Head()
+    head = _Head(Scope(words))
     items: list[Item] = []
     lines = 0
     for row in rows:
@@ -78,7 +80,7 @@ def read_program(text: str, *, file: str = "<text>") -> Program:
         if tree.data == "repeat":
             items.append(_repeat(source, row, tree, span))
         elif tree.data == "assignment":
-            found = _assignment(source, row, tree, head.lets)
+            found = _assignment(source, row, tree, head.scope)
             lines += sum(len(i.statements) if isinstance(i, Order) else 1 for i in found)
             if lines > MOST_LINES:
                 source.fail(
@@ -107,7 +109,7 @@ def read_program(text: str, *, file: str = "<text>") -> Program:
             "the program has settings but no line",
             "write at least `p3 = c3 -> conv1`",
         )
-    lets = tuple(head.lets.items())
+    lets = tuple(head.scope.lets.items())
     return Program(
         source,
         doc,
@@ -118,6 +120,7 @@ def read_program(text: str, *, file: str = "<text>") -> Program:
         lets,
         tuple(head.order),
         tuple(items),
+        words,
     )
 
 
@@ -145,30 +148,31 @@ def _setting(source: Source, row: Row, tree: Tree[Token], head: _Head) -> None:
     number = row.number
     if kind == "let":
         name = str(tree.children[0])
-        why = reserved(name)
+        why = reserved(name, head.scope.words.rows)
         if why:
             source.fail(
                 span_of(tree.children[0], number), f"reserved name: {why}", "choose another name"
             )
-        head.lets[name] = word_slot(source, number, _tree(tree.children[1]), lets={})
+        plain = Scope(head.scope.words)
+        head.scope.lets[name] = word_slot(source, number, _tree(tree.children[1]), scope=plain)
     elif kind == "width":
         head.width = number_slot(
             source, number, _tree(tree.children[0]), what="width", least=1, most=MOST_WIDTH
         )
     elif kind == "then":
         slots = tuple(
-            word_slot(source, number, _tree(t), lets=head.lets, kinds=("block",))
+            word_slot(source, number, _tree(t), scope=head.scope, kinds=("block",))
             for t in tree.children
         )
         for slot in slots:
-            _expect(source, slot, head.lets, "block")
+            _expect(source, slot, head.scope, "block")
         head.then = slots
     else:
         each = isinstance(tree.children[0], Token)
         mover: Kind = "up" if kind == "up" else "down"
         tree = _tree(tree.children[-1])
-        slot = word_slot(source, number, tree, lets=head.lets, kinds=(mover,))
-        _expect(source, slot, head.lets, mover)
+        slot = word_slot(source, number, tree, scope=head.scope, kinds=(mover,))
+        _expect(source, slot, head.scope, mover)
         setting = HeadSetting(slot, each=each)
         if kind == "up":
             head.up = setting
@@ -177,20 +181,20 @@ def _setting(source: Source, row: Row, tree: Tree[Token], head: _Head) -> None:
 
 
 def _assignment(
-    source: Source, row: Row, tree: Tree[Token], lets: dict[str, WordSlot]
+    source: Source, row: Row, tree: Tree[Token], scope: Scope
 ) -> tuple[Statement | Order, ...]:
     target_tree, source_tree, *others = (c for c in tree.children)
     whole = source.whole(row.number)
     target = _names(source, row, _tree(_tree(target_tree).children[0]))
     level = _level(source, row, _tree(target_tree))
-    merge, terms = _source(source, row, _tree(_tree(source_tree).children[0]), lets)
+    merge, terms = _source(source, row, _tree(_tree(source_tree).children[0]), scope)
     addends: list[Names] = []
     rest, ordered, blocks = False, None, None
     for part in others:
         if isinstance(part, Token):
             ordered = span_of(part, row.number)
         elif part.data == "arrow":
-            blocks = _blocks(source, row, part, lets)
+            blocks = _blocks(source, row, part, scope)
         elif isinstance(part.children[0], Token):
             if rest:
                 source.fail(span_of(part, row.number), "'+ rest' stands twice", "write it once")
@@ -201,13 +205,13 @@ def _assignment(
         source.fail(whole, f"more than {MOST_OPERANDS} operands in a line", "use two lines")
     if merge is not None and blocks is not None:
         for slot in blocks:
-            if kind_of(slot, lets) != "block":
+            if kind_of(slot, scope) != "block":
                 _expect(
-                    source, slot, lets, "block", "behind a merge; put it inside, by its operand"
+                    source, slot, scope, "block", "behind a merge; put it inside, by its operand"
                 )
     length = _step(source, [target, *(names for names, _, _ in terms), *addends])
     for name in target[0]:
-        _target(source, str(name), target[1], level)
+        _target(source, str(name), target[1], level, scope)
     statements = tuple(
         Statement(
             _pick(target, k),
@@ -229,7 +233,7 @@ def _assignment(
 
 
 def _source(
-    source: Source, row: Row, tree: Tree[Token], lets: dict[str, WordSlot]
+    source: Source, row: Row, tree: Tree[Token], scope: Scope
 ) -> tuple[WordSlot | None, list[tuple[Names, bool, tuple[WordSlot, ...]]]]:
     if tree.data == "feature":
         names, optional = _feature(source, row, tree)
@@ -241,8 +245,8 @@ def _source(
             )
         return None, [(names, False, ())]
     word, *operands = tree.children
-    merge = word_slot(source, row.number, _tree(word), lets=lets, kinds=("merge",))
-    _expect(source, merge, lets, "merge")
+    merge = word_slot(source, row.number, _tree(word), scope=scope, kinds=("merge",))
+    _expect(source, merge, scope, "merge")
     terms = []
     for position, operand in enumerate(operands):
         feature, *arrow = _tree(operand).children
@@ -253,24 +257,22 @@ def _source(
                 "the first operand cannot be absent",
                 "remove its `?`, or put another operand first",
             )
-        own = _blocks(source, row, _tree(arrow[0]), lets) if arrow else ()
+        own = _blocks(source, row, _tree(arrow[0]), scope) if arrow else ()
         for slot in own:
-            if kind_of(slot, lets) == "merge":
-                _expect(source, slot, lets, "block")
+            if kind_of(slot, scope) == "merge":
+                _expect(source, slot, scope, "block")
         terms.append((names, optional, own))
     return merge, terms
 
 
-def _blocks(
-    source: Source, row: Row, tree: Tree[Token], lets: dict[str, WordSlot]
-) -> tuple[WordSlot, ...]:
+def _blocks(source: Source, row: Row, tree: Tree[Token], scope: Scope) -> tuple[WordSlot, ...]:
     slots = tuple(
-        word_slot(source, row.number, _tree(t), lets=lets, kinds=("up", "down", "block"))
+        word_slot(source, row.number, _tree(t), scope=scope, kinds=("up", "down", "block"))
         for t in tree.children
     )
     for slot in slots:
-        if kind_of(slot, lets) == "merge":
-            _expect(source, slot, lets, "block")
+        if kind_of(slot, scope) == "merge":
+            _expect(source, slot, scope, "block")
     return slots
 
 
@@ -328,7 +330,7 @@ def _step(source: Source, ranges: list[Names]) -> int:
     return length
 
 
-def _target(source: Source, name: str, span: Span, level: NumberSlot | None) -> None:
+def _target(source: Source, name: str, span: Span, level: NumberSlot | None, scope: Scope) -> None:
     if is_backbone(name):
         source.fail(span, f"{name!r} is read only", "assign a pyramid level p or an intermediate")
     if is_pyramid(name):
@@ -337,15 +339,13 @@ def _target(source: Source, name: str, span: Span, level: NumberSlot | None) -> 
         if level is not None:
             source.fail(level.span, f"the level of {name!r} is in its name", "remove the `@`")
         return
-    why = reserved(name)
+    why = reserved(name, scope.words.rows)
     if why:
         source.fail(span, f"reserved name: {why}", "choose another name")
 
 
-def _expect(
-    source: Source, slot: WordSlot, lets: dict[str, WordSlot], kind: Kind, where: str = "here"
-) -> None:
-    found = kind_of(slot, lets)
+def _expect(source: Source, slot: WordSlot, scope: Scope, kind: Kind, where: str = "here") -> None:
+    found = kind_of(slot, scope)
     if found != kind:
         word = slot.word.name if isinstance(slot.word, Word) else "this hole"
         text = repr(word) if isinstance(slot.word, Word) else word

@@ -1,29 +1,14 @@
 """An architecture as data: words, operands, lines, repeats. A program without holes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+from nas_fpn.language.own_words import SHIPPED, Words
+from nas_fpn.language.word import Value, Word
 
 __all__ = ["Architecture", "Line", "Operand", "Repeat", "Value", "Word", "line_text"]
 
-Value = int | float | str | bool
 
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word of the language with those of its arguments that are not the default.
-
-    ``arguments`` are (name, value) in the order of the word's row in ``words.py``;
-    ``conv3[bias]`` is ``Word("conv3", (("bias", True),))``, ``conv1[96]`` is
-    ``Word("conv1", (("channels", 96),))``. What is true or false is written bare: ``bias`` or
-    ``nobias``.
-    """
-
-    name: str
-    arguments: tuple[tuple[str, Value], ...] = ()
-
-    def __str__(self) -> str:
-        if not self.arguments:
-            return self.name
-        return f"{self.name}[{', '.join(_argument(name, v) for name, v in self.arguments)}]"
+_UP, _DOWN = Word("nearest"), Word("maxpool")  # the resamplers where no setting names any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +54,26 @@ class Architecture:
     """A program without holes, checked. ``str(a)`` is its text, and ``parse(str(a)) == a``.
 
     ``doc`` holds the comment lines at the very top, without ``#`` and joined by newlines.
+    ``words`` are what its words mean; equal programs are equal whatever words they do not use.
     Make one with :func:`nas_fpn.language.parse` or :func:`nas_fpn.language.decode`: they check.
     """
 
     items: tuple[Line | Repeat, ...]
     width: int = 256
     then: tuple[Word, ...] = ()
-    up: Word = Word("nearest")
-    down: Word = Word("maxpool")
+    up: Word = _UP
+    down: Word = _DOWN
     doc: str = ""
+    words: Words = field(default=SHIPPED, compare=False, repr=False)
 
     def __str__(self) -> str:
         lines = [f"# {row}".rstrip() for row in self.doc.split("\n")] if self.doc else []
         lines.append(f"width {self.width}")
         if self.then:
             lines.append(f"then {' '.join(map(str, self.then))}")
-        if self.up != Word("nearest"):
+        if self.up != _UP:
             lines.append(f"up {self.up}")
-        if self.down != Word("maxpool"):
+        if self.down != _DOWN:
             lines.append(f"down {self.down}")
         lines.append("")
         levels: dict[str, int] = {}
@@ -103,14 +90,6 @@ class Architecture:
     def with_width(self, width: int) -> "Architecture":
         """The same program at another ``width`` (channels that a word names stay)."""
         return replace(self, width=width)
-
-
-def _argument(name: str, value: Value) -> str:
-    if isinstance(value, bool):
-        return name if value else f"no{name}"
-    if name == "channels":
-        return str(value)
-    return f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}"
 
 
 def line_text(line: Line, levels: dict[str, int]) -> str:

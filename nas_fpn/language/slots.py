@@ -1,18 +1,22 @@
 """The places where a choice may stand: words with arguments, holes, whole numbers."""
 
+from dataclasses import dataclass, field
+
 from lark import Token, Tree
 
 from nas_fpn.language.grammar import Leaf
 from nas_fpn.language.layout import Source, Span, near
 from nas_fpn.language.names import is_backbone, is_pyramid
+from nas_fpn.language.own_words import Words
 from nas_fpn.language.program import Value, Word
 from nas_fpn.language.syntax import LetName, NumberSlot, WordHole, WordSlot
-from nas_fpn.language.words import KINDS, WORDS, Argument, Kind
+from nas_fpn.language.words import KINDS, Argument, Kind
 
 __all__ = [
     "A_KIND",
     "MOST_DIGITS",
     "MOST_OPTIONS",
+    "Scope",
     "kind_of",
     "number_slot",
     "span_of",
@@ -29,6 +33,14 @@ A_KIND: dict[Kind, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a name may stand for where a word stands: a word, or a ``let`` above."""
+
+    words: Words
+    lets: dict[str, WordSlot] = field(default_factory=dict)
+
+
 def span_of(leaf: Leaf, line: int) -> Span:
     """The place of a token or of all that a tree holds."""
     if isinstance(leaf, Token):
@@ -39,12 +51,13 @@ def span_of(leaf: Leaf, line: int) -> Span:
     return Span(line, leaf.meta.column, leaf.meta.end_column)
 
 
-def kind_of(slot: WordSlot, lets: dict[str, WordSlot]) -> Kind:
+def kind_of(slot: WordSlot, scope: Scope) -> Kind:
     """The kind of the words that may stand in a slot."""
     word = slot.word
     if isinstance(word, LetName):
-        return kind_of(lets[word.name], lets)
-    return WORDS[(word.options[0] if isinstance(word, WordHole) else word).name].kind
+        return kind_of(scope.lets[word.name], scope)
+    word = word.options[0] if isinstance(word, WordHole) else word
+    return scope.words.rows[word.name].kind
 
 
 def number_slot(
@@ -84,7 +97,7 @@ def word_slot(
     line: int,
     tree: Tree[Token],
     *,
-    lets: dict[str, WordSlot],
+    scope: Scope,
     kinds: tuple[Kind, ...] = KINDS,
 ) -> WordSlot:
     """Read ``word: NAME arguments? | hole``: a word, a let's name, or a hole of one kind.
@@ -94,23 +107,24 @@ def word_slot(
     head = tree.children[0]
     span = span_of(tree, line)
     if isinstance(head, Token):
-        if str(head) in lets and len(tree.children) == 1:
+        if str(head) in scope.lets and len(tree.children) == 1:
             return WordSlot(LetName(str(head)), span)
-        return WordSlot(_word(source, line, tree, list(lets), kinds), span)
+        return WordSlot(_word(source, line, tree, scope, kinds), span)
     if head.data == "run":
         source.fail(span, "a run of numbers where a word stands", "list words: {sum | gp}")
     words: list[Word] = []
+    rows, plain = scope.words.rows, Scope(scope.words)
     for option in _options(source, head, line, span):
         token = option.children[0]
         if isinstance(token, Token) and token.type == "NUMBER":
             source.fail(span_of(option, line), f"{token} is no word", "list words: {sum | gp}")
-        word = _word(source, line, option, [], kinds)
-        if words and WORDS[word.name].kind != WORDS[words[0].name].kind:
+        word = _word(source, line, option, plain, kinds)
+        if words and rows[word.name].kind != rows[words[0].name].kind:
             source.fail(
                 span_of(option, line),
                 f"mixed kinds in a hole: {words[0].name!r} is "
-                f"{A_KIND[WORDS[words[0].name].kind]}, {word.name!r} is "
-                f"{A_KIND[WORDS[word.name].kind]}",
+                f"{A_KIND[rows[words[0].name].kind]}, {word.name!r} is "
+                f"{A_KIND[rows[word.name].kind]}",
                 "a hole offers words of one kind",
             )
         if word in words:
@@ -149,18 +163,19 @@ def _bounded(source: Source, line: int, token: Token, what: str, least: int, mos
 
 
 def _word(
-    source: Source, line: int, tree: Tree[Token], lets: list[str], kinds: tuple[Kind, ...]
+    source: Source, line: int, tree: Tree[Token], scope: Scope, kinds: tuple[Kind, ...]
 ) -> Word:
     token = tree.children[0]
     assert isinstance(token, Token)
     name = str(token)
-    if name in lets:
+    known = scope.words.rows
+    if name in scope.lets:
         source.fail(
             span_of(tree, line),
             f"{name!r} is a `let`, it takes no arguments",
             f"write them where {name!r} stands: let {name} = {{conv3[bias] | sep3[bias]}}",
         )
-    if name not in WORDS:
+    if name not in known:
         stands = _let_line(source, name)
         if stands and stands > line:
             source.fail(
@@ -181,11 +196,11 @@ def _word(
         source.fail(
             span_of(token, line),
             f"unknown word {name!r}",
-            _there_are(name, [*[w for w in WORDS if WORDS[w].kind in kinds], *lets], kinds),
+            _there_are(name, scope, kinds),
         )
     if len(tree.children) == 1:
         return Word(name)
-    rows = {a.name: a for a in WORDS[name].arguments}
+    rows = {a.name: a for a in known[name].arguments}
     given: dict[str, Value] = {}
     arguments = tree.children[1]
     assert isinstance(arguments, Tree)
@@ -207,11 +222,13 @@ def _word(
     )
 
 
-def _there_are(name: str, known: list[str], kinds: tuple[Kind, ...]) -> str:
+def _there_are(name: str, scope: Scope, kinds: tuple[Kind, ...]) -> str:
+    rows = scope.words.rows
+    known = [*[word for word in rows if rows[word].kind in kinds], *scope.lets]
     what = "blocks and resamplers" if len(kinds) == 3 else "words"
     if len(kinds) == 1:
         what = A_KIND[kinds[0]].partition(" ")[2] + "s"
-    return f"the {what} are {', '.join(known)}{near(name, known) or near(name, list(WORDS))}"
+    return f"the {what} are {', '.join(known)}{near(name, known) or near(name, list(rows))}"
 
 
 def _let_line(source: Source, name: str) -> int | None:

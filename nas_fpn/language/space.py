@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from nas_fpn.language.check import Facts, check
 from nas_fpn.language.names import level_of
+from nas_fpn.language.own_words import SHIPPED, Words
 from nas_fpn.language.parse import read_program
 from nas_fpn.language.program import Line, Operand, Word
 from nas_fpn.language.syntax import (
@@ -24,7 +25,6 @@ from nas_fpn.language.syntax import (
     first_hole,
 )
 from nas_fpn.language.vocabulary import Moves
-from nas_fpn.language.words import WORDS
 
 __all__ = [
     "AskNumber",
@@ -141,14 +141,17 @@ class Space:
     down: Slot
     items: tuple[SpaceLine | SpaceOrder | SpaceRepeat, ...]
     has_holes: bool
+    words: Words
 
 
-def compile_space(text: str, *, file: str = "<text>", holes: bool = True) -> Space:
+def compile_space(
+    text: str, *, file: str = "<text>", holes: bool = True, words: Words = SHIPPED
+) -> Space:
     """Read, check and name a text. Raises SpaceError: where, what, how to mend.
 
     Without ``holes`` the first hole of the text is such an error.
     """
-    program = read_program(text, file=file)
+    program = read_program(text, file=file, words=words)
     hole = None if holes else first_hole(program)
     if hole is not None:
         program.source.fail(
@@ -212,6 +215,7 @@ class _Compiler:
             settings["down"],
             tuple(items),
             self.asks > 0,
+            program.words,
         )
 
     def once(self, slot: WordSlot, name: str, head: list[str]) -> Slot:
@@ -336,7 +340,8 @@ class _Compiler:
         word = slot.word
         if isinstance(word, LetName):
             return self.kind(dict(self.program.lets)[word.name])
-        return WORDS[(word.options[0] if isinstance(word, WordHole) else word).name].kind
+        word = word.options[0] if isinstance(word, WordHole) else word
+        return self.program.words.rows[word.name].kind
 
     def number(self, slot: NumberSlot, name: str) -> int | AskNumber:
         return AskNumber(self.name(name), slot.options) if slot.hole else slot.options[0]

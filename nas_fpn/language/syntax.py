@@ -6,6 +6,7 @@ Holes carry no names yet; ``space.py`` gives them. Places in the text are kept f
 from dataclasses import dataclass
 
 from nas_fpn.language.layout import Source, Span
+from nas_fpn.language.own_words import Words
 from nas_fpn.language.program import Word
 
 __all__ = [
@@ -125,6 +126,7 @@ class Program:
     lets: tuple[tuple[str, WordSlot], ...]
     order: tuple[str, ...]
     items: tuple[Statement | Order | Body, ...]
+    words: Words
 
 
 def first_hole(program: Program) -> Span | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from nas_fpn.language.program import Value
+from nas_fpn.language.word import Value
 
 __all__ = ["Cost", "Use"]
 

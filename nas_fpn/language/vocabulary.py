@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nas_fpn.language.channels import Channels, number, unknown
 from nas_fpn.language.program import Word
 from nas_fpn.language.syntax import LetName, Program, WordHole, WordSlot
-from nas_fpn.language.words import WORDS, Row, gives
+from nas_fpn.language.words import Row, gives
 
 __all__ = ["Moves", "Value", "Vocabulary", "moves"]
 
@@ -40,6 +40,7 @@ class Vocabulary:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.rows = program.words.rows
         self.lets = dict(program.lets)
         options = program.width.options if program.width else (256,)
         self.widths = options
@@ -59,7 +60,7 @@ class Vocabulary:
 
     def row(self, slot: WordSlot) -> Row:
         """The row of a slot's words, as far as their kind decides it."""
-        return WORDS[self.options(slot)[0].name]
+        return self.rows[self.options(slot)[0].name]
 
     def given(self, word: Word) -> Channels:
         """The channels that a giving word gives."""
@@ -75,7 +76,7 @@ class Vocabulary:
         they are one unknown.
         """
         words, own = self.options(slot), slot.word
-        given = [self.given(word) for word in words if gives(word)]
+        given = [self.given(word) for word in words if gives(word, self.rows[word.name])]
         name = own.name if isinstance(own, LetName) else self.once.get(id(slot))
         if name is not None and not each and len(given) == len(words):
             return frozenset([_one(name, given)])
@@ -83,7 +84,7 @@ class Vocabulary:
 
     def divided(self, slot: WordSlot, word: Word) -> None:
         """Refuse a word whose channels, in some answer, cannot be cut into its equal parts."""
-        parts = WORDS[word.name].parts
+        parts = self.rows[word.name].parts
         given = dict(word.arguments).get("channels")
         widths = self.widths if given is None else (int(given),)
         wrong = next((width for width in widths if width % parts), None)

@@ -5,7 +5,7 @@ numbers sample, a known architecture encodes (``encode.py``), a policy rolls out
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 
@@ -22,7 +22,7 @@ from nas_fpn.language.space import (
     SpaceOperand,
     SpaceOrder,
 )
-from nas_fpn.language.words import WORDS
+from nas_fpn.language.words import Row
 
 __all__ = ["Answer", "Genotype", "choices", "decode", "explain", "sample", "size", "walk"]
 
@@ -30,8 +30,6 @@ Genotype = tuple[int, ...]
 Answer = Callable[[str, Sequence[object]], int]
 """Given a choice's name and its options (words, numbers, names), the index of one."""
 
-_KIND = {name: row.kind for name, row in WORDS.items()}
-_COMMUTES = {name: row.commutes for name, row in WORDS.items()}
 _PRESENT = ("absent", "present")
 
 
@@ -55,7 +53,8 @@ def walk(space: Space, answer: Answer) -> Architecture:
     down = _word(space.down, shared, answer)
     levels: dict[str, int] = {}
     items: list[Line | Repeat] = []
-    block = _Block(levels, {})
+    rows = space.words.rows
+    block = _Block(levels, {}, rows)
     for item in space.items:
         if isinstance(item, SpaceLine):
             items.append(_line(item, block, shared, answer))
@@ -63,7 +62,7 @@ def walk(space: Space, answer: Answer) -> Architecture:
             items.extend(_order(item, block, shared, answer))
         else:
             count = _number(item.count, answer)
-            inner = _Block(dict(block.levels), {})
+            inner = _Block(dict(block.levels), {}, rows)
             lines: list[Line] = []
             for one in item.items:
                 if isinstance(one, SpaceLine):
@@ -75,7 +74,7 @@ def walk(space: Space, answer: Answer) -> Architecture:
                 if is_pyramid(name):
                     block.levels[name] = inner.levels[name]
                     block.unused[name] = True
-    return Architecture(tuple(items), width, then, up, down, space.doc)
+    return Architecture(tuple(items), width, then, up, down, space.doc, space.words)
 
 
 def decode(space: Space, genotype: Sequence[int]) -> Architecture:
@@ -140,10 +139,13 @@ def explain(space: Space, genotype: Sequence[int]) -> tuple[tuple[str, str], ...
 class _Block:
     """The names of the running block: levels of all, and for its own whether still unused."""
 
-    __slots__ = ("levels", "unused")
+    __slots__ = ("levels", "rows", "unused")
 
-    def __init__(self, levels: dict[str, int], unused: dict[str, bool]) -> None:
+    def __init__(
+        self, levels: dict[str, int], unused: dict[str, bool], rows: Mapping[str, Row]
+    ) -> None:
         self.levels = levels
+        self.rows = rows
         self.unused = unused  # the block's own names in order of first assignment
 
     def level(self, feature: str) -> int:
@@ -218,7 +220,8 @@ def _single(
         level = source
     words: list[Word] = []
     if line.blocks is not None:
-        words = _acting([_word(slot, shared, answer) for slot in line.blocks], source, level)
+        found = [_word(slot, shared, answer) for slot in line.blocks]
+        words = _acting(found, source, level, block.rows)
     mover = None if source == level else up if source > level else down
     if mover is not None:
         words.append(mover)
@@ -253,12 +256,12 @@ def _operands(
         if not present:
             continue
         source = block.level(feature)
-        words = _acting(words, source, level)
+        words = _acting(words, source, level, block.rows)
         mover = None if source == level else up if source > level else down
         if mover is not None:
             words.append(mover)
         found.append(Operand(feature, tuple(words)) if words else _plain(feature))
-    if len(stars) > 1 and _COMMUTES[merge.name]:
+    if len(stars) > 1 and block.rows[merge.name].commutes:
         _sort(found, stars, block)
     return found
 
@@ -290,12 +293,12 @@ def _each(wanted: SpaceOperand, answer: Answer) -> tuple[Word | None, Word | Non
     return up, down
 
 
-def _acting(blocks: list[Word], source: int, level: int) -> list[Word]:
+def _acting(blocks: list[Word], source: int, level: int, rows: Mapping[str, Row]) -> list[Word]:
     """The blocks without resamplers that have nothing to do, or would go the other way."""
     if not blocks:
         return []
     idle = ("up", "down") if source == level else ("down",) if source > level else ("up",)
-    return [word for word in blocks if _KIND[word.name] not in idle]
+    return [word for word in blocks if rows[word.name].kind not in idle]
 
 
 def _word(slot: Slot, shared: dict[str, Word], answer: Answer) -> Word:

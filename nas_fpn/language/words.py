@@ -33,11 +33,23 @@ from nas_fpn.language.fusion_costs import (
     esd2_cost,
     psum_cost,
 )
-from nas_fpn.language.program import Value, Word
 from nas_fpn.language.stage_costs import csp_cost, csp_inside
 from nas_fpn.language.use import Cost, Use
+from nas_fpn.language.word import Value, Word
 
-__all__ = ["KINDS", "WORDS", "Argument", "Kind", "Row", "Use", "full_arguments", "gives", "joins"]
+__all__ = [
+    "BIAS",
+    "CHANNELS",
+    "KINDS",
+    "WORDS",
+    "Argument",
+    "Kind",
+    "Row",
+    "Use",
+    "full_arguments",
+    "gives",
+    "joins",
+]
 
 Kind = Literal["merge", "up", "down", "block"]
 KINDS: tuple[Kind, ...] = ("merge", "up", "down", "block")
@@ -86,10 +98,11 @@ class Row:
     parts: int = 1  # what it gives is made in so many equal parts: must divide its channels
     cost: Cost = _free
     inside: Callable[[Use], int] = _little  # numbers alive beside those that it takes and gives
+    operation: Callable[..., object] | None = None  # of a user's own word; never called here
 
 
-_CHANNELS = Argument("channels", None, least=1, most=4096)
-_BIAS = Argument("bias", None, options=("bias", "nobias"))
+CHANNELS = Argument("channels", None, least=1, most=4096)
+BIAS = Argument("bias", None, options=("bias", "nobias"))
 _DEPTH = Argument("depth", 1, least=1, most=16)
 _SHUFFLE = Argument("shuffle", "interleave", options=("interleave", "deinterleave"))
 _ACTIVATION = Argument("activation", "silu", options=("silu", "mish"))
@@ -152,7 +165,7 @@ def _block(*arguments: Argument, norm: bool = False) -> Row:
 
 
 def _convolution(cost: Cost, kind: Kind = "block") -> Row:
-    return Row(kind, (_CHANNELS, _BIAS), gives=True, bias=True, cost=cost)
+    return Row(kind, (CHANNELS, BIAS), gives=True, bias=True, cost=cost)
 
 
 WORDS: dict[str, Row] = {
@@ -165,7 +178,7 @@ WORDS: dict[str, Row] = {
     "weighted": Row("merge", cost=_merge_weights),
     "gp": Row("merge", (Argument("pool", "max", options=("max", "mean")),), operands=(2, 2)),
     "concat": Row(
-        "merge", (_CHANNELS, _BIAS, _PLAIN), gives=True, bias=True, mixes=True, cost=_mixed
+        "merge", (CHANNELS, BIAS, _PLAIN), gives=True, bias=True, mixes=True, cost=_mixed
     ),
     "asff": Row(
         "merge",
@@ -190,7 +203,7 @@ WORDS: dict[str, Row] = {
     ),
     "deconv": Row(
         "up",
-        (_CHANNELS, _BIAS, Argument("kernel", 2, least=2, most=8)),
+        (CHANNELS, BIAS, Argument("kernel", 2, least=2, most=8)),
         gives=True,
         bias=True,
         cost=deconv_cost,
@@ -211,8 +224,8 @@ WORDS: dict[str, Row] = {
     "avgpool": Row("down"),
     "stride": _convolution(_strided, "down"),
     "subsample": Row("down"),
-    "esd1": Row("down", (_CHANNELS,), gives=True, cost=esd1_cost),
-    "esd2": Row("down", (_CHANNELS,), gives=True, cost=esd2_cost),
+    "esd1": Row("down", (CHANNELS,), gives=True, cost=esd1_cost),
+    "esd2": Row("down", (CHANNELS,), gives=True, cost=esd2_cost),
     # blocks that give channels
     "conv1": _convolution(_dense(1)),
     "conv3": _convolution(_dense(3)),
@@ -221,30 +234,30 @@ WORDS: dict[str, Row] = {
     "sep5": _convolution(_separable(5)),
     "gsconv": Row(
         "block",
-        (_CHANNELS, _kernel(1), _SHUFFLE, _ACTIVATION),
+        (CHANNELS, _kernel(1), _SHUFFLE, _ACTIVATION),
         gives=True,
         parts=2,
         cost=gsconv_cost,
     ),
     "gsconve1": Row(
         "block",
-        (_CHANNELS, _kernel(3)),
+        (CHANNELS, _kernel(3)),
         gives=True,
         parts=2,
         cost=gsconve1_cost,
         inside=features_inside(1),
     ),
-    "gsconve2": Row("block", (_CHANNELS, _kernel(3)), gives=True, parts=4, cost=gsconve2_cost),
+    "gsconve2": Row("block", (CHANNELS, _kernel(3)), gives=True, parts=4, cost=gsconve2_cost),
     "gsconvns": Row(
         "block",
-        (_CHANNELS, _kernel(1), _ACTIVATION),
+        (CHANNELS, _kernel(1), _ACTIVATION),
         gives=True,
         parts=2,
         cost=gsconvns_cost,
     ),
     "vovgscsp": Row(
         "block",
-        (_CHANNELS, _DEPTH, _SHUFFLE, _ACTIVATION),
+        (CHANNELS, _DEPTH, _SHUFFLE, _ACTIVATION),
         gives=True,
         parts=4,
         cost=vovgscsp_cost,
@@ -253,7 +266,7 @@ WORDS: dict[str, Row] = {
     "csp": Row(
         "block",
         (
-            _CHANNELS,
+            CHANNELS,
             _DEPTH,
             Argument("shortcut", False),
             Argument("inner", "plain", options=("plain", "rep")),
@@ -269,23 +282,23 @@ WORDS: dict[str, Row] = {
     ),
     "ihp": Row(
         "block",
-        (_CHANNELS, _DEPTH, _kernel(3)),
+        (CHANNELS, _DEPTH, _kernel(3)),
         gives=True,
         parts=2,
         cost=ihp_cost,
         inside=ihp_inside,
     ),
-    "aspp": Row("block", (_CHANNELS,), gives=True, parts=4, cost=aspp_cost),
-    "rfa": Row("block", (_CHANNELS,), gives=True, cost=rfa_cost, inside=features_inside(6)),
+    "aspp": Row("block", (CHANNELS,), gives=True, parts=4, cost=aspp_cost),
+    "rfa": Row("block", (CHANNELS,), gives=True, cost=rfa_cost, inside=features_inside(6)),
     "repconv": Row(
         "block",
-        (_CHANNELS, Argument("identity", "bn", options=("bn", "none"))),
+        (CHANNELS, Argument("identity", "bn", options=("bn", "none"))),
         gives=True,
         cost=repconv_cost,
         inside=features_inside(2),
     ),
     # blocks that keep channels
-    "dw3": Row("block", (_BIAS,), bias=True, cost=_depthwise),
+    "dw3": Row("block", (BIAS,), bias=True, cost=_depthwise),
     "bn": _block(_EPS, _MOMENTUM, norm=True),
     "gn": _block(Argument("groups", 32, least=1, most=4096), norm=True),
     "relu": _block(),
@@ -299,9 +312,9 @@ WORDS: dict[str, Row] = {
 }
 
 
-def gives(word: Word) -> bool:
+def gives(word: Word, row: Row) -> bool:
     """Whether the word gives channels of its own: those of its brackets, or the width."""
-    return WORDS[word.name].gives and not joins(word)
+    return row.gives and not joins(word)
 
 
 def joins(word: Word) -> bool:
@@ -309,7 +322,7 @@ def joins(word: Word) -> bool:
     return word.name == "concat" and ("plain", True) in word.arguments
 
 
-def full_arguments(word: Word) -> dict[str, Value | None]:
+def full_arguments(word: Word, row: Row) -> dict[str, Value | None]:
     """Every argument of the word by name, defaults filled in (None: to be resolved)."""
     given = dict(word.arguments)
-    return {a.name: given.get(a.name, a.default) for a in WORDS[word.name].arguments}
+    return {a.name: given.get(a.name, a.default) for a in row.arguments}

@@ -16,7 +16,6 @@ from torch import nn
 
 from nas_fpn.language.graph import Graph, Node, Op
 from nas_fpn.language.program import Value
-from nas_fpn.language.words import WORDS
 from nas_fpn.necks.blocks import BLOCKS
 from nas_fpn.necks.cell import Cell, Chain
 from nas_fpn.necks.merges import MERGES, join
@@ -97,14 +96,14 @@ def _plan_chain(ops: tuple[Op, ...], width: int) -> tuple[CallChain, int]:
     calls, resampler = [], None
     for position, op in enumerate(ops):
         calls.append(_plan_call(op, width))
-        if WORDS[op.name].kind in ("up", "down"):
+        if op.row.kind in ("up", "down"):
             resampler = position
         width = op.channels or width
     return CallChain(tuple(calls), resampler), width
 
 
 def _plan_call(op: Op, in_channels: int, *, operands: int = 1) -> Call:
-    target = join if op.joins else OPERATIONS[op.name]
+    target = join if op.joins else op.row.operation or OPERATIONS[op.name]
     if not isinstance(target, type):
         return Call(target, None)
     known: dict[str, Value] = {

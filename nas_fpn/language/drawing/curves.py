@@ -15,7 +15,6 @@ from nas_fpn.language.drawing.places import (
     words,
 )
 from nas_fpn.language.drawing.route import Point, Route, Router, samples
-from nas_fpn.language.words import WORDS
 
 __all__ = ["ARROWS", "PLUS", "Way", "curves", "gates", "resamplers", "way_of"]
 
@@ -69,7 +68,7 @@ def resamplers(picture: Picture) -> dict[Way, str]:
 def gates(link: Link, target: Box) -> bool:
     """Whether the operand has a part of its own: the first of a merge of exactly two."""
     merge = target.node.merge if target.node else None
-    return merge is not None and link.position == 0 and WORDS[merge.name].operands == (2, 2)
+    return merge is not None and link.position == 0 and merge.row.operands == (2, 2)
 
 
 def _taken(box: Box, places: Places) -> Iterator[tuple[float, float, float, float]]:

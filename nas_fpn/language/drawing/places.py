@@ -100,9 +100,11 @@ def escape(text: str) -> str:
 
 def label(word: Word | Op) -> str:
     """The word with those arguments that are not its row's default, bias and channels aside."""
-    default = full_arguments(Word(word.name))
     given = tuple((k, v) for k, v in word.arguments if k not in {"bias", "channels"})
-    return str(Word(word.name, tuple((k, v) for k, v in given if v != default[k])))
+    if isinstance(word, Op):
+        default = full_arguments(Word(word.name), word.row)
+        given = tuple((k, v) for k, v in given if v != default[k])
+    return str(Word(word.name, given))
 
 
 def words(ops: Iterable[Word | Op]) -> tuple[str, ...]:
