@@ -89,9 +89,10 @@ class MaxPool(nn.Module):
         wide = -(feature.shape[-1] // -size[1])
         rows = high * size[0] - feature.shape[-2]
         columns = wide * size[1] - feature.shape[-1]
-        feature = F.pad(
-            feature, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-        )
+        if rows or columns:  # a pad of nothing is a copy
+            feature = F.pad(
+                feature, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+            )
         return F.max_pool2d(feature, (high, wide))
 
 
