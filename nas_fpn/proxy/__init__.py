@@ -3,6 +3,7 @@
 from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.bank import Bank, Split, open_bank
 from nas_fpn.proxy.building import Built, build_bank
+from nas_fpn.proxy.checkpoint import Checkpoint, checkpoint_file, keep_only
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.proxy.train import make_detector, pick_device, train
 from nas_fpn.proxy.views import VIEWS, Seen, View, see
@@ -14,6 +15,7 @@ __all__ = [
     "BackboneSettings",
     "Bank",
     "Built",
+    "Checkpoint",
     "DataSettings",
     "Images",
     "ProxySettings",
@@ -22,6 +24,8 @@ __all__ = [
     "View",
     "build_backbone",
     "build_bank",
+    "checkpoint_file",
+    "keep_only",
     "load_images",
     "make_detector",
     "open_bank",

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nas_fpn.proxy.checkpoint import Checkpoint, restore, store
 from nas_fpn.record import Report
 
 __all__ = ["Schedule", "draw_order", "optimise"]
@@ -60,21 +61,27 @@ def optimise(
     *,
     loss: Callable[[int], Tensor],
     evaluate: Callable[[], Mapping[str, float]],
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Report]:
     """Train ``model`` in place; report what ``evaluate()`` says, and "loss", its mean since.
 
     ``loss(step)`` is the loss of a step's batch, a scalar. Raises ``FloatingPointError`` at the
     next report if a loss or a gradient was not finite, naming the step.
+
+    With a ``checkpoint`` the training goes on from it, and on a CPU its reports are those of one
+    that was never put aside, bit for bit. It ends at the checkpoint's pause, which must be one of
+    the steps of the schedule's reports; the file is written before that report leaves.
     """
     began = time.perf_counter()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = _optimiser(parameters, schedule)
     device = parameters[0].device
+    first, before = (0, 0.0) if checkpoint is None else restore(checkpoint, model, optimiser)
     first_bad = torch.full((), schedule.steps, device=device)
     total, since = torch.zeros((), device=device), 0
     report_at = schedule.report_at()
     model.train()
-    for step in range(schedule.steps):
+    for step in range(first, schedule.steps):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
         value = loss(step)
@@ -92,7 +99,12 @@ def optimise(
             scores = {**evaluate(), "loss": float(total) / since}
             model.train()
             total, since = torch.zeros_like(total), 0
-            yield Report(step + 1, scores, time.perf_counter() - began)
+            report = Report(step + 1, scores, before + time.perf_counter() - began)
+            if checkpoint is not None and step + 1 == checkpoint.pause:
+                store(checkpoint, model, optimiser, steps=step + 1, seconds=report.seconds)
+                yield report
+                return
+            yield report
 
 
 def draw_order(images: int, views: int, *, batch_size: int, steps: int, seed: int) -> Tensor:

@@ -15,6 +15,7 @@ from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.head import DenseHead
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
+from nas_fpn.proxy.checkpoint import Checkpoint
 from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
@@ -31,12 +32,14 @@ def train(
     seed: int,
     split: Literal["val", "test"] = "val",
     rungs: tuple[int, ...] = (),
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Report]:
     """Train ``neck`` in place with a fresh head on the bank's train split; yield its reports.
 
     The scores of a report: ap, ap50, ap75, ap_small, ap_medium, ap_large and ap/<class> on
     ``split`` (those that have ground truth), and "loss", the mean training loss since the last.
-    ``rungs`` are steps to report at beside the settings' evaluations.
+    ``rungs`` are steps to report at beside the settings' evaluations. ``checkpoint`` says where
+    the training goes on and where it is put aside; ``neck`` is then as it was before any step.
     The same arguments give the same reports, bit for bit, on a CPU with as many threads.
     Raises ``FloatingPointError`` if training diverged, ``ValueError`` if the bank lacks a level.
     """
@@ -67,7 +70,8 @@ def train(
         batches = _batches(held_out, neck.inputs, settings.batch_size, device)
         return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
 
-    yield from optimise(detector, proxy_schedule(settings, rungs), loss=loss, evaluate=evaluate)
+    schedule = proxy_schedule(settings, rungs)
+    yield from optimise(detector, schedule, loss=loss, evaluate=evaluate, checkpoint=checkpoint)
 
 
 def make_detector(

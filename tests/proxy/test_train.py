@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nas_fpn.detect.dataset import Category
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
+from nas_fpn.proxy.checkpoint import Checkpoint
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import make_detector, pick_device, train
 from nas_fpn.record import Report
@@ -269,3 +270,15 @@ def test_a_device_that_is_not_there_is_said() -> None:
 def test_cuda_gives_scores_too(bank: Bank) -> None:
     *_, last = train(Laterals(), bank, settings(device="cuda"), seed=0)
     assert math.isfinite(last.scores["loss"])
+
+
+def test_a_training_that_was_put_aside_at_its_rungs_reports_the_same(
+    bank: Bank, tmp_path: Path
+) -> None:
+    whole = without_seconds(list(train(Laterals(), bank, settings(), seed=3, rungs=(2, 5))))
+    assert [report.steps for report in whole] == [2, 3, 5, 6]
+    parts: list[Report] = []
+    for begin, pause in ((0, 2), (2, 5), (5, None)):
+        checkpoint = Checkpoint(tmp_path, 0, "this one", begin, pause)
+        parts += train(Laterals(), bank, settings(), seed=3, rungs=(2, 5), checkpoint=checkpoint)
+    assert without_seconds(parts) == whole
