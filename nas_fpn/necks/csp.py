@@ -43,14 +43,14 @@ class CspBottleneck(nn.Module):
 class Csp(nn.Module):
     """One half worked on by bottlenecks, one half as it is, a 1x1 over both: ``csp``.
 
-    ``CB(1)(concat(CB(1)(x), bottlenecks(CB(1)(x))))``, each half with half of the channels and
+    ``CB(1)(concat(bottlenecks(CB(1)(x)), CB(1)(x)))``, each half with half of the channels and
     ``depth`` times :class:`CspBottleneck`. Every norm has ``eps`` and ``momentum``.
 
     CSPNet (Wang et al. 2020, arXiv:1911.11929) in three published forms, which one word serves:
     the necks of YOLOv5 ("C3" without a shortcut) are the default; YOLOX (Ge et al. 2021,
     arXiv:2107.08430) has ``eps=0.001, momentum=0.03``; DAMO-YOLO (Xu et al. 2022,
     arXiv:2211.15444) has ``shortcut, inner=rep, gather=all``: what every bottleneck gives is
-    joined, not only the last. ``depth`` counts bottlenecks: DAMO-YOLO's is three times its own.
+    joined, not only the last, behind the half as it is. ``depth`` counts bottlenecks: DAMO-YOLO's is three times its own.
     """
 
     def __init__(
@@ -84,13 +84,12 @@ class Csp(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Take [B, in_channels, H, W] to [B, out_channels, H, W]."""
-        views = [self.bypass(feature)]
-        worked = self.enter(feature)
+        views, worked = [self.bypass(feature)], self.enter(feature)
         for bottleneck in self.bottlenecks:
             worked = bottleneck(worked)
             if self.gather == "all":
                 views.append(worked)
         if self.gather == "last":
-            views.append(worked)
+            views.insert(0, worked)
         left: Tensor = self.leave(torch.cat(views, dim=1))
         return left

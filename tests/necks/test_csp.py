@@ -75,8 +75,9 @@ def test_csp(depth: int, shortcut: bool, inner: str, gather: str) -> None:
         first = oracle.rep if inner == "rep" else oracle.cb
         worked = oracle.cb(first(made[-1], f"{name}.first"), f"{name}.second")
         made.append(worked + made[-1] if shortcut else worked)
-    taken = made[1:] if gather == "all" else made[-1:]
-    wanted = oracle.cb(torch.cat((oracle.cb(x, "bypass"), *taken), 1), "leave")
+    bypass = oracle.cb(x, "bypass")
+    taken = (bypass, *made[1:]) if gather == "all" else (made[-1], bypass)
+    wanted = oracle.cb(torch.cat(taken, 1), "leave")
     torch.testing.assert_close(block(x), wanted, atol=1e-5, rtol=1e-5)
 
 
