@@ -23,6 +23,7 @@ from nas_fpn.language import (
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.run.best import export_best
+from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
@@ -142,6 +143,7 @@ def search_run(
         costs=tuple(name[1:] for name in settings.objectives if name.startswith("-")),
         soft=settings.soft,
         rungs=() if plan.halving is None else plan.halving.rungs,
+        checkpoints=checkpoint_folder(run),
     )
     with Record(history_path) as record:
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
@@ -149,7 +151,7 @@ def search_run(
             header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
         loop = Loop(record, controller, plan, header=header)
         yield Begun(wanted, len(plan.baselines), loop.entries, notes)
-        yield from drive(run, loop, trainer)
+        yield from tidied(checkpoint_folder(run), loop, drive(run, loop, trainer))
         entries = loop.entries
         yield from check_on_test(run, record, record.history, entries, trainer)
     yield from export_best(run, entries, trainer, notes=notes)

@@ -1,5 +1,7 @@
 """What a worker does with a trial: the text of a neck to its reports, on the shared bank."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,6 +12,7 @@ import torch
 from nas_fpn.language import Architecture, Cost, cost, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.bank import Bank, open_bank
+from nas_fpn.proxy.checkpoint import Checkpoint
 from nas_fpn.proxy.latency import latency_ms
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import pick_device, train
@@ -27,7 +30,8 @@ class Trainer:
     random numbers), so that necks differ by what they are and not by luck. ``costs`` names what
     is told of the neck's cost beside its scores: "params_m" (millions), "gmacs" (1e9 an image),
     "latency_ms" (measured here, before the training). ``soft`` adds one score made of several.
-    ``rungs`` are steps to report at beside the settings' evaluations.
+    ``rungs`` are steps to report at beside the settings' evaluations; ``checkpoints`` is the
+    folder of those that pause there.
     """
 
     bank: Path
@@ -36,14 +40,20 @@ class Trainer:
     costs: tuple[str, ...] = ()
     soft: SoftConstraint | None = None
     rungs: tuple[int, ...] = ()
+    checkpoints: Path | None = None
 
     def __call__(self, due: Due) -> Iterator[Report]:
-        """Yield the reports of one trial. The neck of a text is the same in every process."""
+        """Yield the reports of one trial. The neck of a text is the same in every process.
+
+        One that is to pause lies in ``checkpoints`` before its last report is given, and goes on
+        from there in whichever process.
+        """
         architecture = parse(due.text, file=f"trial {due.number}")
         bank = cached_bank(self.bank)
-        yield from self.reports(build_neck(architecture, bank, seed=self.seed))
+        checkpoint = self._checkpoint(due, bank)
+        yield from self.reports(build_neck(architecture, bank, seed=self.seed), checkpoint)
 
-    def reports(self, neck: Neck) -> Iterator[Report]:
+    def reports(self, neck: Neck, checkpoint: Checkpoint | None = None) -> Iterator[Report]:
         """Train a neck of :func:`build_neck` in place and yield its reports."""
         torch.set_num_threads(self.settings.threads)
         bank = cached_bank(self.bank)
@@ -53,11 +63,21 @@ class Trainer:
             neck.to(pick_device(self.settings.device))
             known["latency_ms"] = latency_ms(neck, bank.channels, image_size=bank.image_size)
         wanted = {name: known[name] for name in self.costs}
-        for report in train(neck, bank, self.settings, seed=self.seed, rungs=self.rungs):
+        for report in train(
+            neck, bank, self.settings, seed=self.seed, rungs=self.rungs, checkpoint=checkpoint
+        ):
             scores = {**report.scores, **wanted}
             if self.soft is not None:
                 scores[CONSTRAINED] = self.soft(scores)
             yield replace(report, scores=scores)
+
+    def _checkpoint(self, due: Due, bank: Bank) -> Checkpoint | None:
+        if self.checkpoints is None:
+            return None
+        settings = self.settings.model_dump(mode="json")
+        what = json.dumps([due.text, settings, self.seed, bank.key, self.rungs])
+        of = hashlib.sha256(what.encode()).hexdigest()
+        return Checkpoint(self.checkpoints, due.number, of, due.begin, due.pause)
 
 
 @lru_cache(maxsize=2)
