@@ -6,6 +6,7 @@ from typing import Any
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import VERSION, Event, History, Record
+from nas_fpn.search.memory import MemoryRecord
 
 __all__ = ["begin", "budget_on_record"]
 
@@ -14,7 +15,7 @@ MAY_CHANGE = ("event", "version", "packages", "machine")
 SETTINGS_MAY_CHANGE = ("budget", "confirm", "ray", "report")
 
 
-def begin(record: Record, header: Event, *, trials: int, accept_drift: bool) -> int:
+def begin(record: Record | MemoryRecord, header: Event, *, trials: int, accept_drift: bool) -> int:
     """Write the first line of a new record, or hold ``header`` against that of an old one.
 
     ``header`` are the facts of a run without "event" and "version": "seed", "space",
@@ -62,7 +63,7 @@ def budget_on_record(history: History) -> int | None:
     return trials if isinstance(trials, int) else None
 
 
-def _set_budget(record: Record, history: History, trials: int) -> None:
+def _set_budget(record: Record | MemoryRecord, history: History, trials: int) -> None:
     if budget_on_record(history) not in {None, trials}:
         record.append({"event": "budget", "trials": trials})
 

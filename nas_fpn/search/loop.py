@@ -24,6 +24,7 @@ from nas_fpn.record import (
 from nas_fpn.search.controller import Controller, told
 from nas_fpn.search.halving import Rungs
 from nas_fpn.search.header import begin
+from nas_fpn.search.memory import MemoryRecord
 from nas_fpn.search.outcomes import (
     as_stopped,
     beyond,
@@ -54,7 +55,7 @@ class Loop:
     """
 
     def __init__(
-        self, record: Record, controller: Controller, plan: Plan, *, header: Event
+        self, record: Record | MemoryRecord, controller: Controller, plan: Plan, *, header: Event
     ) -> None:
         self._record = record
         self._controller = controller
