@@ -150,3 +150,19 @@ def test_workers_without_a_gpu_cannot_train_on_one(tmp_path: Path) -> None:
         read_run(tmp_path)
     write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\ngpus_per_trial = 0.5\n')
     assert read_run(tmp_path).settings.ray.gpus_per_trial == 0.5
+
+
+def test_a_soft_constraint_makes_one_score_of_the_objectives(tmp_path: Path) -> None:
+    several = 'objective = ["ap", "-gmacs"]\n'
+    settings = read_run(write(tmp_path, several)).settings
+    assert settings.told == ("ap", "-gmacs") and settings.soft is None
+    constrained = f'{several}[soft_constraint]\ncost = "gmacs"\ntarget = 2.0\nweight = -0.5'
+    settings = read_run(write(tmp_path, constrained)).settings
+    assert settings.told == ("constrained",) and settings.objectives == ("ap", "-gmacs")
+    assert settings.soft is not None
+    assert settings.soft({"ap": 0.4, "gmacs": 8.0}) == pytest.approx(0.2)
+
+
+def test_a_soft_constraint_weighs_an_objective(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="weighs latency_ms, which is no objective; write objective"):
+        read_run(write(tmp_path, 'objective = ["ap", "-gmacs"]\n[soft_constraint]\ntarget = 2.0'))
