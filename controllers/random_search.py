@@ -29,13 +29,9 @@ class RandomSearch:
         self._seen: set[str] = set()
 
     def ask(self) -> Trial:
-        """A draw from the whole space."""
-        chance = generator(self._seed, self._asked)
-        genotype: Genotype = ()
-        for _ in range(self._redraws + 1):
-            genotype = tuple(chance.randrange(choice.count) for choice in self._problem.choices)
-            if self._redraws and self._problem.identity(genotype) not in self._seen:
-                break
+        """The prior, then draws from the whole space."""
+        prior = self._problem.prior
+        genotype = prior[self._asked] if self._asked < len(prior) else self._drawn()
         if self._redraws:
             self._seen.add(self._problem.identity(genotype))
         trial = Trial(self._asked, genotype)
@@ -44,3 +40,12 @@ class RandomSearch:
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
         """Nothing is learnt."""
+
+    def _drawn(self) -> Genotype:
+        chance = generator(self._seed, self._asked)
+        genotype: Genotype = ()
+        for _ in range(self._redraws + 1):
+            genotype = tuple(chance.randrange(choice.count) for choice in self._problem.choices)
+            if self._redraws and self._problem.identity(genotype) not in self._seen:
+                break
+        return genotype

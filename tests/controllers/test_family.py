@@ -1,13 +1,16 @@
 """One suite for every controller: a file in controllers/ passes by being there, nothing more."""
 
 import random
-from collections.abc import Callable, Iterable
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nas_fpn.language import Choice
-from nas_fpn.record import Genotype, Outcome, Trial
+from nas_fpn.record import Genotype, Outcome, State, Trial
 from nas_fpn.search.controller import Controller, Problem
 from nas_fpn.search.loading import load_controller
 
@@ -20,13 +23,36 @@ PROBLEM = Problem(
 )
 TWO = Problem(PROBLEM.choices, PROBLEM.identity, PROBLEM.describe, ("ap", "-latency_ms"))
 
+# Controllers that are several in one: settings beside the defaults that pass the suite as well.
+MORE: dict[str, dict[str, dict[str, object]]] = {
+    "optuna_sampler": {
+        "tpe_group": {"sampler_settings": {"group": True}},
+        "nsga2": {"sampler": "NSGAIISampler", "sampler_settings": {"population_size": 10}},
+        "nsga3": {"sampler": "NSGAIIISampler", "sampler_settings": {"population_size": 10}},
+        "qmc": {"sampler": "QMCSampler"},
+        "as_drawn": {"redraws": 0},
+    },
+}
+FAMILY = [
+    *(pytest.param((path, {}), id=path.stem) for path in FILES),
+    *(
+        pytest.param((path, settings), id=f"{path.stem}-{name}", marks=pytest.mark.slow)
+        for path in FILES
+        for name, settings in MORE.get(path.stem, {}).items()
+    ),
+]
+SLOWEST = 300.0  # CPU seconds that an own controller may take for 10,000 trials
+LARGEST = 400.0  # MB that the process may grow by meanwhile
+
 Make = Callable[..., Controller]
 
 
-@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+@pytest.fixture(params=FAMILY)
 def make(request: pytest.FixtureRequest) -> Make:
-    def made(seed: int = 0, problem: Problem = PROBLEM, **settings: object) -> Controller:
-        return load_controller(request.param, problem, seed=seed, settings=settings)
+    path, settings = request.param
+
+    def made(seed: int = 0, problem: Problem = PROBLEM) -> Controller:
+        return load_controller(path, problem, seed=seed, settings=settings)
 
     return made
 
@@ -52,9 +78,12 @@ def outcome(trial: Trial, objectives: Iterable[str] = ("ap",)) -> Outcome:
 
 
 Event = tuple[str, Trial]
+Tell = Callable[[Trial], Outcome]
 
 
-def search(controller: Controller, asks: int, *, workers: int, chance: int = 0) -> list[Event]:
+def search(
+    controller: Controller, asks: int, *, workers: int, chance: int = 0, tell: Tell = outcome
+) -> list[Event]:
     """The asks and tells of a search in which trials end in any order."""
     order = random.Random(chance)
     events: list[Event] = []
@@ -62,11 +91,27 @@ def search(controller: Controller, asks: int, *, workers: int, chance: int = 0) 
     for _ in range(asks):
         if len(running) == workers:
             trial = running.pop(order.randrange(workers))
-            controller.tell(trial, outcome(trial))
+            controller.tell(trial, tell(trial))
             events.append(("tell", trial))
         running.append(controller.ask())
         events.append(("ask", running[-1]))
     return events
+
+
+def asked(events: Iterable[Event]) -> list[Genotype]:
+    return [trial.genotype for what, trial in events if what == "ask"]
+
+
+def halved(shift: Mapping[int, float]) -> Tell:
+    """Two of three trials are stopped, at 100 or 200 steps, where scores are shifted by rung."""
+
+    def tell(trial: Trial) -> Outcome:
+        steps = 300 if trial.number % 3 == 0 else 100 * (1 + trial.number % 2)
+        state: State = "complete" if steps == 300 else "stopped"
+        ap = score(trial.genotype) - 0.1 * (300 - steps) / 100
+        return Outcome(state, {"ap": ap + shift.get(steps, 0.0)}, steps=steps)
+
+    return tell
 
 
 def test_asks_are_genotypes_of_the_space_and_numbered_in_order(make: Make) -> None:
@@ -147,3 +192,97 @@ def test_several_objectives_are_told_at_once(make: Make) -> None:
         trial = controller.ask()
         assert trial.number == number
         controller.tell(trial, outcome(trial, TWO.objectives))
+
+
+@pytest.mark.parametrize("workers", [1, 64])
+def test_the_prior_is_asked_for_first_and_in_order(make: Make, workers: int) -> None:
+    chance = random.Random(7)
+    prior = [tuple(chance.randrange(n) for n in COUNTS) for _ in range(12)]
+    prior.append(prior[3])  # somebody may name a neck twice
+    controller = make(problem=replace(PROBLEM, prior=tuple(prior)))
+    events = search(controller, 70, workers=workers)
+    assert asked(events)[: len(prior)] == prior
+    assert [trial.number for what, trial in events if what == "ask"] == list(range(70))
+    again = search(make(problem=replace(PROBLEM, prior=tuple(prior))), 70, workers=workers)
+    assert events == again
+
+
+def test_scores_of_different_budgets_are_never_mixed(make: Make) -> None:
+    """Scores of a rung may be in any unit: only their order within the rung can matter."""
+    fair = search(make(), 90, workers=4, tell=halved({}))
+    assert fair == search(make(), 90, workers=4, tell=halved({100: 64.0, 200: 8.0}))
+    assert fair == search(make(), 90, workers=4, tell=halved({100: -64.0, 200: 64.0}))
+
+
+def test_a_neck_that_is_trained_already_is_hardly_asked_for_again(make: Make) -> None:
+    necks = [PROBLEM.identity(genotype) for genotype in asked(search(make(), 100, workers=8))]
+    assert len(set(necks)) > 60
+
+
+def test_a_small_space_is_gone_through(make: Make) -> None:
+    """Most of twelve necks are asked for before the search would take itself for done."""
+    small = Problem(
+        (Choice("a.merge", 3), Choice("a.block", 4)), lambda g: str(g), lambda g: {"block": g[1]}
+    )
+    controller = make(problem=small)
+    necks = set()
+    for _ in range(60):
+        trial = controller.ask()
+        necks.add(trial.genotype)
+        score = (trial.genotype[0] + trial.genotype[1]) / 5
+        controller.tell(trial, Outcome("complete", {"ap": score}, steps=300))
+    assert (2, 3) in necks
+    assert len(necks) >= 8
+
+
+def test_replay_with_other_genotypes_than_were_asked_for(make: Make) -> None:
+    """As a resume after ``--accept-drift``: what is told is what was trained."""
+    first, again = make(seed=1), make(seed=1)
+    chance = random.Random(3)
+    for number in range(40):
+        ours = first.ask()
+        assert again.ask() == ours
+        trained = tuple(chance.randrange(n) for n in COUNTS) if number % 2 else ours.genotype
+        trial = Trial(number, trained)
+        first.tell(trial, outcome(trial))
+        again.tell(trial, outcome(trial))
+    assert first.ask() == again.ask()
+
+
+MARATHON = """
+import resource, sys, time
+from pathlib import Path
+from nas_fpn.record import Outcome
+from nas_fpn.search.loading import load_controller
+from tests.controllers.planted import PROBLEM, tables
+controller = load_controller(Path(sys.argv[1]), PROBLEM, seed=0, settings={})
+table, running = tables()[1], []
+for asks in (100, 9_900):
+    if asks > 100:
+        start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(asks):
+        running.append(controller.ask())
+        if len(running) == 16:
+            trial = running.pop(0)
+            score = table.measured(trial.genotype, 0)
+            controller.tell(trial, Outcome("complete", {"ap": score}, 300))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(time.process_time() - start, (after - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.stem != "optuna_sampler"], ids=lambda path: path.stem
+)
+def test_ten_thousand_trials_fit_into_time_and_memory(path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", MARATHON, str(path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, megabytes = map(float, run.stdout.split())
+    assert seconds < SLOWEST
+    assert megabytes < LARGEST
