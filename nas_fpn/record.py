@@ -88,7 +88,8 @@ class Entry:
     """All that is on record of one trial; ``outcome`` is None while it is under way or paused.
 
     ``pauses`` are the steps at which it was paused so far, ``paused`` whether it is now.
-    ``source`` is "controller" or "baseline:NAME"; ``genotype`` is None for a neck that is no
+    ``source`` is "controller", "prior:NAME" (which the controller asked for because somebody trusts
+    it) or "baseline:NAME"; ``genotype`` is None for a neck that is no
     member of the space; ``neck`` is the canonical id and ``text`` the program.
     """
 
@@ -102,6 +103,11 @@ class Entry:
     outcome: Outcome | None = None
     pauses: tuple[int, ...] = ()
     paused: bool = False
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is a control, which no controller proposed."""
+        return self.source.startswith("baseline:")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,8 +75,8 @@ def verdict(history: History, objective: str) -> str:
         and entry.outcome.state == "complete"
         and objective in entry.outcome.scores
     ]
-    baselines = [pair for pair in complete if pair[1].source.startswith("baseline:")]
-    found = [pair for pair in complete if not pair[1].source.startswith("baseline:")]
+    baselines = [pair for pair in complete if pair[1].is_baseline]
+    found = [pair for pair in complete if not pair[1].is_baseline]
     if not found:
         return "Verdict so far: none; no trial beyond the baselines is complete."
     score, best = max(found, key=lambda pair: (pair[0], -pair[1].number))

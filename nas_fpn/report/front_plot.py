@@ -90,18 +90,14 @@ def draw_front(entries: Sequence[Entry], objectives: Sequence[str]) -> str:
 
 def name_of(entry: Entry) -> str:
     """A baseline's name, or the id of a neck that was found."""
-    return entry.source.removeprefix("baseline:") if _is_control(entry) else entry.neck
-
-
-def _is_control(entry: Entry) -> bool:
-    return entry.source.startswith("baseline:")
+    return entry.source.removeprefix("baseline:") if entry.is_baseline else entry.neck
 
 
 def _point(entry: Entry, x: float, y: float, *, is_best: bool, said: str) -> str:
-    kind = ("control" if _is_control(entry) else "found") + ("" if is_best else " behind")
+    kind = ("control" if entry.is_baseline else "found") + ("" if is_best else " behind")
     mark = (
         f'<rect class="{kind}" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>'
-        if _is_control(entry)
+        if entry.is_baseline
         else f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
     )
     name = escape(name_of(entry))
@@ -109,7 +105,7 @@ def _point(entry: Entry, x: float, y: float, *, is_best: bool, said: str) -> str
     shift = -8 if x > WIDTH - 110 else 8
     label = f'<text{side} x="{x + shift:.1f}" y="{y - 6:.1f}">{name}</text>'
     hover = f"<title>trial {entry.number}, {name}: {escape(said)}</title>"
-    return f"<g>{hover}{mark}{label if is_best or _is_control(entry) else ''}</g>"
+    return f"<g>{hover}{mark}{label if is_best or entry.is_baseline else ''}</g>"
 
 
 class _Axis:

@@ -172,14 +172,14 @@ class Loop:
         if self._ready or self._missing() is not None:
             return True
         ahead = sum(
-            self._entries[number].source == "controller"
+            not self._entries[number].is_baseline
             for number in (*self._leaders.values(), *(n for q in self._waiting.values() for n in q))
         )
         ahead += len(self._paused)
         return self._trained + ahead < self._plan.trials and self._free < self._plan.free
 
     def _missing(self) -> Baseline | None:
-        sources = {entry.source for entry in self._entries if entry.source != "controller"}
+        sources = {entry.source for entry in self._entries if entry.is_baseline}
         return next((b for b in self._plan.baselines if f"baseline:{b.name}" not in sources), None)
 
     def _ask(self) -> None:
@@ -192,7 +192,9 @@ class Loop:
             trial = self._proposal()
             self._own[number] = trial
             facts = self._plan.facts(trial.genotype)
-            source, genotype = "controller", trial.genotype
+            names = self._plan.prior
+            source = f"prior:{names[trial.number]}" if trial.number < len(names) else "controller"
+            genotype = trial.genotype
         entry = Entry(number, source, genotype, facts.neck, facts.text, facts.cost)
         self._record.append(ask_event(entry))
         self._entries.append(entry)
@@ -221,9 +223,9 @@ class Loop:
         too_much = beyond(self._plan, entry)
         if entry.neck in self._scored:
             self._end(number, repeated(self._entries[self._scored[entry.neck]]))
-        elif too_much and entry.source == "controller":
+        elif too_much and not entry.is_baseline:
             self._end(number, Outcome("rejected", reason=", ".join(too_much)))
-        elif entry.neck in self._shelved and entry.source == "controller":
+        elif entry.neck in self._shelved and not entry.is_baseline:
             self._end(number, as_stopped(self._entries[self._shelved[entry.neck]]))
         elif entry.neck in self._leaders:
             self._waiting.setdefault(entry.neck, deque()).append(number)
@@ -264,7 +266,7 @@ class Loop:
             self._rungs.leave(number)
         if outcome.state == "complete":
             self._scored.setdefault(entry.neck, number)
-        if entry.source != "controller":
+        if entry.is_baseline:
             return
         free = is_free(outcome)
         self._trained += not free
@@ -281,7 +283,7 @@ class Loop:
                     entries[event["trial"]], reports=(), outcome=None, pauses=(), paused=False
                 )
                 self._entries.append(entry)
-                if entry.source == "controller":
+                if not entry.is_baseline:
                     self._repeat_ask(entry, strict=position >= accepted)
             elif event["event"] == "report":
                 report = Report(event["steps"], event["scores"], event["seconds"])
@@ -358,11 +360,11 @@ class Loop:
         return None if self._rungs is None else next(self._rungs.hopeless(self._plan.trials), None)
 
     def _climb(self, number: int, report: Report) -> None:
-        if self._rungs is not None and self._entries[number].source == "controller":
+        if self._rungs is not None and not self._entries[number].is_baseline:
             self._rungs.enter(number, report.steps, first_objective(self._plan, report))
 
     def _is_cut(self, number: int, report: Report) -> bool:
-        is_own = self._entries[number].source == "controller"
+        is_own = not self._entries[number].is_baseline
         return self._rungs is not None and is_own and self._rungs.stops(number, report.steps)
 
     def _failed(self, number: int, reason: str) -> Outcome:

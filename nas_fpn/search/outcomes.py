@@ -27,7 +27,7 @@ def due(plan: Plan, entry: Entry) -> Due:
     """A trial as a runner gets it: from its last pause to its next."""
     begin = entry.pauses[-1] if entry.pauses else 0
     pause = None
-    if plan.halving is not None and plan.halving.promotes and entry.source == "controller":
+    if plan.halving is not None and plan.halving.promotes and not entry.is_baseline:
         pause = next((steps for steps in plan.halving.rungs if steps > begin), None)
     return Due(entry.number, entry.text, begin, pause)
 
@@ -111,7 +111,7 @@ def trained(entries: tuple[Entry, ...]) -> int:
     To whatever end, or to a rung at least.
     """
     return sum(
-        entry.source == "controller"
+        not entry.is_baseline
         and (bool(entry.pauses) if entry.outcome is None else not is_free(entry.outcome))
         for entry in entries
     )

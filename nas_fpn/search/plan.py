@@ -56,7 +56,8 @@ class Plan:
     rejected ones are free, up to ``free`` of them in a row, which ends a search that has nothing
     new to propose. One that is paused counts once, however often it goes on. A proposal whose
     cost is above one of ``limits`` (by the names of the cost) is rejected; baselines are controls
-    and train whatever they cost, to the full number of steps, without a pause. ``accept_drift``
+    and train whatever they cost, to the full number of steps, without a pause. ``prior``
+    are the names that the problem's prior came by, in its order. ``accept_drift``
     goes on where the record says other than what is computed now.
     """
 
@@ -64,6 +65,7 @@ class Plan:
     facts: Callable[[Genotype], NeckFacts]
     trials: int
     baselines: tuple[Baseline, ...] = ()
+    prior: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     halving: Halving | None = None
     free: int = 200
