@@ -1,28 +1,37 @@
 """What several verbs are given: JSON or not, spaces, necks and runs by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "NeckName", "RunFolder", "SpaceName", "neck_of", "run_of"]
+from nas_fpn.errors import RunError
+
+__all__ = ["Json", "NeckName", "OwnWords", "RunFolder", "SpaceName", "neck_of", "run_of"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 SpaceName = Annotated[str, typer.Argument(help="A shipped name, or a .space or .neck file.")]
 NeckName = Annotated[str, typer.Argument(help="A shipped name, a .neck file, RUN or RUN:TRIAL.")]
+OwnWords = Annotated[
+    list[Path] | None, typer.Option("--words", help="A Python file of own words, which is run.")
+]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.toml.")]
 
 
-def neck_of(name: str) -> Any:
-    """The architecture that a name, a file, RUN or RUN:TRIAL means."""
+def neck_of(name: str, words: Sequence[Path] | None = None) -> Any:
+    """The architecture that a name, a file, RUN or RUN:TRIAL means; a run has its own words."""
     from nas_fpn import language
 
     run = run_of(name)
     if run is None:
-        return language.read_neck(language.find_neck(name))
-    from nas_fpn.run import read_run, trial_entry
+        return language.read_neck(language.find_neck(name), words=language.load_words(words or ()))
+    if words:
+        raise RunError(f"--words is for a neck without a run; {run[0]} has its own\nomit it")
+    from nas_fpn.run import read_run, read_words, trial_entry
 
-    return language.parse(trial_entry(read_run(run[0]), run[1]).text)
+    asked = read_run(run[0])
+    return language.parse(trial_entry(asked, run[1]).text, words=read_words(asked))
 
 
 def run_of(name: str) -> tuple[Path, int | None] | None:

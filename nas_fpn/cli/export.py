@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas_fpn.cli.arguments import NeckName, neck_of, run_of
+from nas_fpn.cli.arguments import NeckName, OwnWords, neck_of, run_of
 from nas_fpn.errors import RunError
 
 __all__ = ["export"]
@@ -19,6 +19,7 @@ def export(
         typer.Option(help="Of a neck without a run: the backbone's, finest first: 512,1024,2048"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of a neck without a run: its first weights.")] = 0,
+    words: OwnWords = None,
 ) -> None:
     """Write a neck as a folder that needs only torch; one of a run with its trained weights.
 
@@ -33,10 +34,12 @@ def export(
 
     run = run_of(neck)
     if run is None:
-        export_untrained(neck_of(neck), to, channels=channels, seed=seed)
+        export_untrained(neck_of(neck, words), to, channels=channels, seed=seed)
     else:
         if channels is not None:
             raise RunError(f"--channels is for a neck without a run; {run[0]} has its own\nomit it")
+        if words:
+            raise RunError(f"--words is for a neck without a run; {run[0]} has its own\nomit it")
         for _ in export_from_run(*run, to):
             pass
     typer.echo(f"{to} is written")

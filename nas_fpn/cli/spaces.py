@@ -6,21 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, NeckName, SpaceName, neck_of
+from nas_fpn.cli.arguments import Json, NeckName, OwnWords, SpaceName, neck_of
 from nas_fpn.cli.output import complain, print_json
 from nas_fpn.errors import SpaceError
 
 __all__ = ["check", "necks", "sample", "show", "size"]
 
 
-def size(space: SpaceName, json_: Json = False) -> None:
+def size(space: SpaceName, words: OwnWords = None, json_: Json = False) -> None:
     """Print how many genotypes a space holds, exactly.
 
     Example: nas-fpn size nas_fpn
     """
     from nas_fpn import language
 
-    read = language.read(language.find_space(space))
+    known = language.load_words(words or ())
+    read = language.read(language.find_space(space), words=known)
     number = language.size(read)
     if json_:
         choices = [
@@ -35,6 +36,7 @@ def sample(
     space: SpaceName,
     seed: Annotated[int, typer.Option(help="Of the draw; the same seed, the same necks.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="How many necks.")] = 1,
+    words: OwnWords = None,
     json_: Json = False,
 ) -> None:
     """Print necks of a space, drawn uniformly over its genotypes.
@@ -43,7 +45,8 @@ def sample(
     """
     from nas_fpn import language
 
-    read = language.read(language.find_space(space))
+    known = language.load_words(words or ())
+    read = language.read(language.find_space(space), words=known)
     rng = random.Random(seed)
     drawn = []
     for _ in range(count):
@@ -60,18 +63,26 @@ def sample(
 
 def check(
     files: Annotated[list[str], typer.Argument(help="Shipped names, .space and .neck files.")],
+    words: OwnWords = None,
     json_: Json = False,
 ) -> None:
     """Check programs: say what each holds, or where it is wrong and how to mend it.
+
+    Own words are run in a small neck each, and held against their rows.
 
     Example: nas-fpn check quick fpn
     """
     from nas_fpn import language
 
+    known = language.load_words(words or ())
+    if words:
+        from nas_fpn.run import prove_words
+
+        prove_words(known)
     said: list[dict[str, Any]] = []
     for file in files:
         try:
-            held = language.size(language.read(language.find_space(file)))
+            held = language.size(language.read(language.find_space(file), words=known))
             said.append({"file": file, "genotypes": held, "error": None})
         except SpaceError as fault:
             said.append({"file": file, "genotypes": None, "error": str(fault)})
@@ -90,6 +101,7 @@ def check(
 def show(
     neck: NeckName,
     svg: Annotated[Path | None, typer.Option(help="Write the drawing to this file.")] = None,
+    words: OwnWords = None,
     json_: Json = False,
 ) -> None:
     """Print a neck as text and as a picture: levels as rows, merges as nodes.
@@ -99,7 +111,7 @@ def show(
     from nas_fpn import language
     from nas_fpn.language.draw import draw, draw_text
 
-    architecture = neck_of(neck)
+    architecture = neck_of(neck, words)
     identity = language.identity(architecture)
     if svg is not None:
         svg.write_text(draw(architecture), encoding="utf-8")

@@ -1,7 +1,8 @@
 """A neck leaves for good: a folder that needs torch and nothing of this package."""
 
 from nas_fpn.export.folder import export_neck
+from nas_fpn.export.own import check_exportable
 from nas_fpn.export.published import from_published, published_names
 from nas_fpn.export.source import neck_source
 
-__all__ = ["export_neck", "from_published", "neck_source", "published_names"]
+__all__ = ["check_exportable", "export_neck", "from_published", "neck_source", "published_names"]

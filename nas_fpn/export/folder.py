@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from nas_fpn.export.own import used_files
 from nas_fpn.export.readme import readme
 from nas_fpn.export.source import neck_source
 from nas_fpn.language.canonical import identity
@@ -64,6 +65,8 @@ def export_neck(
     folder.mkdir(parents=True, exist_ok=True)
     architecture, origin = neck.architecture, provenance or {}
     settings = {"in_channels": list(neck.in_channels), "width": architecture.width}
+    own = used_files(neck)
+    listed = dict.fromkeys(own, "the words that the program has of its own")
     files = {
         "neck.py": neck_source(architecture, neck.in_channels, provenance=origin),
         "neck.neck": str(architecture),
@@ -75,11 +78,14 @@ def export_neck(
             image_size=image_size,
             scores=scores or {},
             provenance=origin,
-            beside=beside or {},
+            beside={**listed, **(beside or {})},
         ),
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    for name, content in own.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
     weights = {key: value.detach().cpu().contiguous() for key, value in neck.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder

@@ -6,10 +6,10 @@ torch, the standard library, and other definitions of its module or of modules b
 
 import ast
 import importlib
-import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.abc import InspectLoader
 from typing import Any
 
 __all__ = ["Definitions", "definitions"]
@@ -34,13 +34,13 @@ class _Found:
 def definitions(targets: Iterable[Any]) -> Definitions:
     """The sources of functions and classes, each once, with all that they need.
 
-    Raises ValueError where two modules define one name.
+    Raises ValueError where two modules mean different things by one name.
     """
     found = _Found()
     for target in targets:
         _collect(target.__module__, target.__name__, found)
     names = [name for _, name in found.definitions]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted({name for name in names if names.count(name) > 1} | _clashing(found))
     if twice:
         raise ValueError(f"two modules of operations define {', '.join(twice)}; rename one")
     order = sorted(
@@ -51,15 +51,28 @@ def definitions(targets: Iterable[Any]) -> Definitions:
     )
 
 
+def _clashing(found: _Found) -> set[str]:
+    """Names that imports bind to different things, or to what is defined here."""
+    bound: dict[str, set[str]] = {}
+    for module, name, other in found.imports:
+        whole = f"{module}.{name}" if name else module if other else module.partition(".")[0]
+        bound.setdefault(other or name or whole, set()).add(whole)
+    defined = {name for _, name in found.definitions}
+    return {name for name, wholes in bound.items() if len(wholes) > 1 or name in defined}
+
+
 def _collect(module: str, name: str, found: _Found) -> None:
     """Take one definition of a module, first what stands behind the names in it."""
     if (module, name) in found.definitions:
         return
     text, statements = _module(module)
     statement = statements[name]
+    if isinstance(statement, ast.Import | ast.ImportFrom):  # a package that passes a name on
+        _follow(module, name, found)
+        return
     decorators = getattr(statement, "decorator_list", [])
     first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
-    source = "\n".join(text.splitlines()[first - 1 : statement.end_lineno])
+    source = "\n".join(text.split("\n")[first - 1 : statement.end_lineno])
     found.definitions[module, name] = first, source
     for used in sorted(_loaded(statement) & statements.keys()):
         _follow(module, used, found)
@@ -72,7 +85,7 @@ def _follow(module: str, name: str, found: _Found) -> None:
     if isinstance(statement, ast.ImportFrom):
         assert statement.module is not None
         given = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
-        if statement.module.split(".")[0] != "nas_fpn":
+        if not f"{statement.module}.".startswith("nas_fpn.necks."):
             found.imports.add((statement.module, given.name, given.asname or ""))
         elif given.asname is None:
             _collect(statement.module, name, found)
@@ -88,7 +101,10 @@ def _follow(module: str, name: str, found: _Found) -> None:
 @cache
 def _module(name: str) -> tuple[str, dict[str, ast.stmt]]:
     """The text of a module, and its top-level statements by the names that they bind."""
-    text = inspect.getsource(importlib.import_module(name))
+    module = importlib.import_module(name)
+    loader = None if module.__spec__ is None else module.__spec__.loader
+    assert isinstance(loader, InspectLoader)  # a user's own words come from the bytes once read
+    text = loader.get_source(name) or ""
     bound: dict[str, ast.stmt] = {}
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):

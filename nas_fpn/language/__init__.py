@@ -18,7 +18,7 @@ from nas_fpn.language.files import (
 from nas_fpn.language.fit import fit
 from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.lower import lower
-from nas_fpn.language.own_words import Words, load_words
+from nas_fpn.language.own_words import SHIPPED, Words, load_words
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.space import Choice, Space
 from nas_fpn.language.walk import choices, decode, explain, sample, size, walk
@@ -27,6 +27,7 @@ from nas_fpn.language.words import BIAS, CHANNELS, Argument, Row, Use
 __all__ = [
     "BIAS",
     "CHANNELS",
+    "SHIPPED",
     "Architecture",
     "Argument",
     "Choice",

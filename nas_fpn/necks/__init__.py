@@ -6,6 +6,7 @@ from nas_fpn.necks.merges import MERGES
 from nas_fpn.necks.neck import Neck, initialise
 from nas_fpn.necks.plan import Call, CallChain, CellPlan, make_cell, plan_cells
 from nas_fpn.necks.recursive import FeedbackResNet, RecursiveNeck
+from nas_fpn.necks.rehearsal import rehearse
 from nas_fpn.necks.repconv import fuse_repconv
 from nas_fpn.necks.resample import RESAMPLERS
 from nas_fpn.necks.switchable import SwitchableConv2d, convert_convolutions
@@ -28,4 +29,5 @@ __all__ = [
     "initialise",
     "make_cell",
     "plan_cells",
+    "rehearse",
 ]

@@ -58,7 +58,9 @@ class Neck(nn.Module):
         self._outputs = tuple(value for _, value in graph.outputs)
         self._steps = _steps(plans, self._outputs)
         self._used = sorted({*graph.inputs, *(plan.node.level for plan in plans)})
-        with torch.random.fork_rng(devices=[]):  # what torch draws here is drawn again below
+        with torch.random.fork_rng(devices=[]):  # what our words draw here is drawn again below
+            if seed is not None:
+                torch.default_generator.manual_seed(seed)  # what a user's word draws is its own
             for plan in plans:
                 parent: nn.Module = self
                 *path, name = plan.node.key.split(".")

@@ -1,6 +1,7 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
 from nas_fpn.run.best import best_entry, export_from_run, export_untrained, trial_entry
+from nas_fpn.run.own_words import prove_words, read_words
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Drive, Event, drive_here, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
@@ -20,7 +21,9 @@ __all__ = [
     "drive_here",
     "export_from_run",
     "export_untrained",
+    "prove_words",
     "read_run",
+    "read_words",
     "run_toml",
     "search_run",
     "start_run",

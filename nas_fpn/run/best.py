@@ -17,6 +17,7 @@ from nas_fpn.language import Architecture, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import CLOCKED, Entry, Report, read_history
 from nas_fpn.report import draw_front, front, name_of
+from nas_fpn.run.own_words import read_words
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run, read_run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
@@ -157,7 +158,8 @@ def export_from_run(folder: Path, number: int | None, to: Path) -> Iterator[Step
     bank = run.folder / "bank" / f"bank-{str(header.get('bank', ''))[:16]}.safetensors"
     halving = run.settings.halving
     rungs = () if halving is None else halving.rungs
-    trainer = Trainer(bank, run.settings.proxy, run.settings.seed, rungs=rungs)
+    words = read_words(run)
+    trainer = Trainer(bank, run.settings.proxy, run.settings.seed, rungs=rungs, words=words)
     notes = header.get("settings", {}).get("notes", ())
     if number is None and len(run.settings.objectives) > 1:
         objectives = run.settings.objectives
@@ -193,7 +195,8 @@ def _export_trial(
     entry: Entry, trainer: Trainer, folder: Path, *, notes: Sequence[str]
 ) -> Iterator[Step]:
     """Train the neck of a trial as the search did and export it with its weights."""
-    neck = build_neck(parse(entry.text), cached_bank(trainer.bank), seed=trainer.seed)
+    architecture = parse(entry.text, words=trainer.words)
+    neck = build_neck(architecture, cached_bank(trainer.bank), seed=trainer.seed)
     total = trainer.settings.steps
     yield Step(STAGE, 0, total)
     last = Report(0, {})

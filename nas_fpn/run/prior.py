@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_fpn.errors import RunError, SpaceError
-from nas_fpn.language import Architecture, Space, encode, find_neck, fit, parse, read_neck
+from nas_fpn.language import Space, encode, find_neck, fit, parse, read_neck
 from nas_fpn.record import Genotype, objective_scores, read_history
 from nas_fpn.run.question import Frame, named_file
 from nas_fpn.run.settings import Run
@@ -66,7 +66,7 @@ def read_prior(run: Run, space: Space, frame: Frame) -> Prior:
 
 def _of_neck(run: Run, name: str, space: Space, frame: Frame) -> Genotype:
     try:
-        shipped = read_neck(find_neck(named_file(run, name)))
+        shipped = read_neck(find_neck(named_file(run, name)), words=space.words)
     except SpaceError as fault:
         raise _fault(run, name, f"{fault}\nor name a run: a folder with a history.jsonl") from None
     refused: SpaceError | None = None
@@ -91,7 +91,7 @@ def _of_run(run: Run, name: str, space: Space) -> tuple[list[Genotype], str]:
     ]
     genotypes: list[Genotype] = []
     for _, _, text in sorted(scored, reverse=True):
-        genotype = _member(space, parse(text, file=f"{name}/history.jsonl"))
+        genotype = _member(space, text)
         if genotype is not None and len(genotypes) < FROM_A_RUN:
             genotypes.append(genotype)
     if not genotypes:
@@ -100,10 +100,10 @@ def _of_run(run: Run, name: str, space: Space) -> tuple[list[Genotype], str]:
     return genotypes, f"prior {name}: the best {len(genotypes)} of {len(scored)} complete necks"
 
 
-def _member(space: Space, neck: Architecture) -> Genotype | None:
+def _member(space: Space, text: str) -> Genotype | None:
     try:
-        return encode(space, neck)
-    except SpaceError:  # it was searched in another space
+        return encode(space, parse(text, words=space.words))
+    except SpaceError:  # it was searched in another space, perhaps with other words
         return None
 
 

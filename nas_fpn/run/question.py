@@ -8,9 +8,11 @@ from types import MappingProxyType
 
 from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import (
+    SHIPPED,
     Architecture,
     Repeat,
     Space,
+    Words,
     canonical,
     choices,
     cost,
@@ -25,8 +27,8 @@ from nas_fpn.language import (
 )
 from nas_fpn.language.features import features
 from nas_fpn.language.names import is_backbone, level_of
-from nas_fpn.language.words import WORDS
 from nas_fpn.record import Genotype
+from nas_fpn.run.own_words import prove_words, read_words
 from nas_fpn.run.settings import Run
 from nas_fpn.search import Problem, find_controller
 
@@ -82,10 +84,15 @@ def read_question(run: Run) -> Question:
         RunError: naming all that is not found or wrong at once.
     """
     settings, faults = run.settings, []
+    words = read_words(run)
+    try:
+        prove_words(words)
+    except SpaceError as fault:
+        raise _faults(run, [f"words: {fault}"]) from None
     frame, controller = None, None
     try:
         path = find_space(named_file(run, settings.space))
-        space = read(path)
+        space = read(path, words=words)
         frame = frame_of(space)
     except SpaceError as fault:
         faults.append(f"space = {settings.space!r}: {fault}")
@@ -98,7 +105,7 @@ def read_question(run: Run) -> Question:
     baselines = []
     for name in settings.baselines:
         try:
-            baselines.append(_fitted(find_neck(named_file(run, name)), frame))
+            baselines.append(_fitted(find_neck(named_file(run, name)), frame, words))
         except SpaceError as fault:
             faults.append(f"baselines: {name!r}: {fault}")
     if faults:
@@ -112,7 +119,7 @@ def read_question(run: Run) -> Question:
             sorted({*frame.reads, *(k for one in baselines for k in lower(one.neck).inputs)})
         ),
         baselines=tuple(baselines),
-        warmup_neck=_fitted(find_neck("fpn"), frame).neck,
+        warmup_neck=_fitted(find_neck("fpn"), frame, SHIPPED).neck,
     )
 
 
@@ -144,7 +151,7 @@ def make_problem(
 
     ``in_channels`` by level and ``image_size`` (pixels) are for the cost among the features.
     """
-    frame = frame_of(space)
+    frame, words = frame_of(space), tuple(space.words.rows)
 
     @lru_cache(maxsize=REMEMBERED)
     def identify(genotype: Genotype) -> str:
@@ -155,7 +162,7 @@ def make_problem(
         neck = canonical(decode(space, genotype))
         price = cost(neck, in_channels, image_size=image_size)
         return MappingProxyType(
-            features(lower(neck), price, words=tuple(WORDS), reads=frame.reads, levels=frame.levels)
+            features(lower(neck), price, words=words, reads=frame.reads, levels=frame.levels)
         )
 
     return Problem(
@@ -177,8 +184,8 @@ def _faults(run: Run, faults: list[str]) -> RunError:
     return RunError(f"{run.folder / 'run.toml'}:\n  {rows}")
 
 
-def _fitted(path: Path, frame: Frame) -> Fitted:
-    shipped = read_neck(path)
+def _fitted(path: Path, frame: Frame, words: Words) -> Fitted:
+    shipped = read_neck(path, words=words)
     neck = fit(shipped, width=frame.width, levels=frame.levels)
     return Fitted(path.stem, neck, _note(path.stem, shipped, neck))
 

@@ -132,6 +132,7 @@ def search_run(
             Baseline(one.name, _facts(one.neck, bank), _genotype(space, one.neck))
             for one in question.baselines
         ),
+        prior=prior.names,
         limits=_limits(settings),
         halving=settings.halving,
         accept_drift=accept_drift,
@@ -143,6 +144,7 @@ def search_run(
         costs=tuple(name[1:] for name in settings.objectives if name.startswith("-")),
         soft=settings.soft,
         rungs=() if plan.halving is None else plan.halving.rungs,
+        words=space.words,
         checkpoints=checkpoint_folder(run),
     )
     with Record(history_path) as record:
@@ -230,10 +232,13 @@ def _header(
     settings |= {"budget": {"trials": trials}, "notes": list(notes), "halving": halving}
     files = (question.space_file, question.controller_file)
     space, controller = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+    own = [file.sha256 for file in question.space.words.files]
+    words = dict(zip(run.settings.words, own, strict=True))
     return {
         "seed": run.settings.seed,
         "space": space,
         "controller": controller,
+        **({"words": words} if words else {}),
         "bank": bank.key,
         "settings": settings,
         "packages": _packages(),

@@ -96,6 +96,9 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     space: str = Field("quick", description="a shipped name, or a path")
+    words: tuple[str, ...] = Field(
+        (), description="Python files of own words, which space and baselines may use"
+    )
     controller: str = Field("optuna_sampler", description="a shipped name, or a path")
     seed: int = Field(0, ge=0, description="of the controller and of every trial")
     objective: str | tuple[str, ...] = Field(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from nas_fpn.language import Architecture, Cost, cost, lower, parse
+from nas_fpn.language import SHIPPED, Architecture, Cost, Words, cost, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.bank import Bank, open_bank
 from nas_fpn.proxy.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ class Trainer:
     is told of the neck's cost beside its scores: "params_m" (millions), "gmacs" (1e9 an image),
     "latency_ms" (measured here, before the training). ``soft`` adds one score made of several.
     ``rungs`` are steps to report at beside the settings' evaluations; ``checkpoints`` is the
-    folder of those that pause there.
+    folder of those that pause there. ``words`` are those of the texts; own ones travel along.
     """
 
     bank: Path
@@ -40,6 +40,7 @@ class Trainer:
     costs: tuple[str, ...] = ()
     soft: SoftConstraint | None = None
     rungs: tuple[int, ...] = ()
+    words: Words = SHIPPED
     checkpoints: Path | None = None
 
     def __call__(self, due: Due) -> Iterator[Report]:
@@ -48,7 +49,7 @@ class Trainer:
         One that is to pause lies in ``checkpoints`` before its last report is given, and goes on
         from there in whichever process.
         """
-        architecture = parse(due.text, file=f"trial {due.number}")
+        architecture = parse(due.text, file=f"trial {due.number}", words=self.words)
         bank = cached_bank(self.bank)
         checkpoint = self._checkpoint(due, bank)
         yield from self.reports(build_neck(architecture, bank, seed=self.seed), checkpoint)

@@ -30,8 +30,8 @@ def check_on_test(
     ``FloatingPointError`` if a training diverged.
     """
     objective = run.settings.objectives[0]
-    control = best_entry([e for e in entries if e.source.startswith("baseline:")], objective)
-    found = best_entry([e for e in entries if not e.source.startswith("baseline:")], objective)
+    control = best_entry([e for e in entries if e.is_baseline], objective)
+    found = best_entry([e for e in entries if not e.is_baseline], objective)
     seeds = [run.settings.seed + 1 + i for i in range(run.settings.confirm.seeds)]
     if found is None or control is None or not seeds:
         return
@@ -61,6 +61,6 @@ def check_on_test(
 
 def _score(entry: Entry, trainer: Trainer, objective: str, *, seed: int) -> float:
     bank = cached_bank(trainer.bank)
-    neck = build_neck(parse(entry.text), bank, seed=seed)
+    neck = build_neck(parse(entry.text, words=trainer.words), bank, seed=seed)
     *_, last = train(neck, bank, trainer.settings, seed=seed, split="test")
     return float(last.scores[objective])

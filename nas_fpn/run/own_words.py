@@ -1,0 +1,28 @@
+"""The own words of a run: read from its files, rehearsed, and held to be exportable."""
+
+from nas_fpn.errors import RunError, SpaceError
+from nas_fpn.export import check_exportable
+from nas_fpn.language import Words, load_words
+from nas_fpn.necks import rehearse
+from nas_fpn.run.settings import Run
+
+__all__ = ["prove_words", "read_words"]
+
+
+def read_words(run: Run) -> Words:
+    """Run the files that ``words`` of the ``run.toml`` names; paths are relative to it.
+
+    Raises:
+        RunError: for a file that cannot be read or run, and for a word that is wrong.
+    """
+    try:
+        return load_words([run.folder / name for name in run.settings.words])
+    except SpaceError as fault:
+        rows = str(fault).replace("\n", "\n  ")
+        raise RunError(f"{run.folder / 'run.toml'}:\n  words: {rows}") from None
+
+
+def prove_words(words: Words) -> None:
+    """Hold every own word against its row, and export it once. Raises SpaceError."""
+    rehearse(words)
+    check_exportable(words)
