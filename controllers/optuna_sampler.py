@@ -16,6 +16,7 @@ Where we differ from Optuna's own loop:
 
 import inspect
 import random
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ from nas_fpn.record import Genotype, Outcome, Trial
 from nas_fpn.search.controller import Problem, generator
 
 Plain = bool | int | float | str | None
+PLAIN = {"bool", "int", "float", "str", "None"}  # what a setting may be, as annotations name it
 
 # Abstract, or in need of more than a seed; BruteForceSampler is the one that goes through all.
 NOT_OFFERED = ("BaseSampler", "BaseGASampler", "GridSampler", "PartialFixedSampler")
@@ -66,7 +68,7 @@ def controller(
         raise ValueError(f"redraws must be at least 0, but got {redraws}")
     _check(sampler, settings)
     if sampler == "CmaEsSampler":
-        _check_cma_es(problem, integers)
+        _check_cma_es(problem, settings, integers)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return OptunaController(problem, seed, sampler, settings, integers, redraws)
 
@@ -96,7 +98,10 @@ class OptunaController:
         self._asked = 0
         self._seen: set[str] = set()
         self._open: dict[int, tuple[Genotype, optuna.Trial]] = {}
-        self._make(seed)  # a setting that a sampler refuses is refused at the door
+        try:
+            self._make(seed)
+        except ValueError as error:
+            raise ValueError(f"{sampler} refuses {settings}: {error}") from error
 
     def ask(self) -> Trial:
         """What the sampler proposes; asks under way count as running trials."""
@@ -117,9 +122,9 @@ class OptunaController:
 
         Stopped is PRUNED with its score as the value at its steps (of one objective: Optuna
         keeps no intermediate values of several). TPE ranks the pruned by their steps, then by
-        their score there, and below all that are complete; the other samplers pass them over, as
-        does CMA-ES unless ``consider_pruned_trials``. Rejected is PRUNED without a value, under a
-        violated constraint, which TPE ranks below all that is allowed.
+        their score there, and below all that are complete; the other samplers pass them over.
+        Rejected is PRUNED without a value, under a violated constraint, which TPE ranks below all
+        that is allowed.
         """
         genotype, asked = self._open.pop(trial.number)
         if genotype != trial.genotype:  # a resume with drift: score what was trained instead
@@ -135,7 +140,8 @@ class OptunaController:
             self._study.tell(asked, state=TrialState.FAIL)
         else:
             if outcome.state == "rejected":
-                asked.set_constraint("limits", 1.0)
+                if self._sampler != "CmaEsSampler":  # it warns that it heeds no constraint
+                    asked.set_constraint("limits", 1.0)
             else:
                 for step, score in self._reached(outcome).items():
                     asked.report(score, step=step)
@@ -275,22 +281,35 @@ def _check(sampler: str, settings: Mapping[str, Plain]) -> None:
     }
     if sampler not in offered:
         raise ValueError(f"sampler must be one of {', '.join(offered)}, but got {sampler!r}")
-    known = {name: p.default for name, p in offered[sampler].items() if name != "seed"}
+    known = {
+        name: kinds
+        for name, parameter in offered[sampler].items()
+        if name != "seed" and (kinds := _kinds(parameter)) <= PLAIN
+    }
     unknown = sorted(set(settings) - set(known))
     if unknown:
         there = ", ".join(sorted(known)) or "none"
         raise ValueError(f"{sampler} has no setting {', '.join(unknown)}; there are {there}")
     for name, value in settings.items():
-        kind = type(known[name])
-        number = kind is float and type(value) is int
-        if known[name] is not None and type(value) is not kind and not number:
-            raise ValueError(f"{name} of {sampler} must be {kind.__name__}, but got {value!r}")
+        kind = "None" if value is None else type(value).__name__
+        if kind not in known[name] and not (kind == "int" and "float" in known[name]):
+            wanted = " or ".join(sorted(known[name] - {"None"}))
+            raise ValueError(f"{name} of {sampler} must be {wanted}, but got {value!r}")
 
 
-def _check_cma_es(problem: Problem, integers: bool) -> None:
+def _kinds(parameter: inspect.Parameter) -> set[str]:
+    """The names in an annotation, which Optuna writes as text: {"float", "None"}."""
+    return set(re.findall(r"\w+", inspect.formatannotation(parameter.annotation)))
+
+
+def _check_cma_es(problem: Problem, settings: Mapping[str, Plain], integers: bool) -> None:
     if not integers:
         raise ValueError(
             "CmaEsSampler needs integers = true: of categories it would draw at random"
+        )
+    if settings.get("consider_pruned_trials"):
+        raise ValueError(
+            "consider_pruned_trials = true would mix scores of different budgets: leave it out"
         )
     if len(problem.objectives) > 1:
         raise ValueError(
