@@ -6,9 +6,10 @@ __all__ = ["csp_cost", "csp_inside"]
 
 
 def csp_cost(use: Use) -> tuple[int, int]:
-    """Two 1x1 in; in each bottleneck a 1x1 (or a 3x3 and a 1x1) and a 3x3; a 1x1 out."""
+    """Two 1x1 in; in each bottleneck a window (or a 3x3 and a 1x1) and a 3x3; a 1x1 out."""
     half, depth = use.channels // 2, int(use.arguments["depth"])
-    first, norms = (10, 3) if use.arguments["inner"] == "rep" else (1, 2)
+    side = int(use.arguments["kernel"])
+    first, norms = (10, 3) if use.arguments["inner"] == "rep" else (side * side, 2)
     kernel = 2 * use.inputs[0] * half + depth * (first + 9) * half * half
     kernel += _joined(use) * half * use.channels
     numbers = kernel + 2 * ((2 + norms * depth) * half + use.channels)

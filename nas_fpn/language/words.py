@@ -270,6 +270,7 @@ WORDS: dict[str, Row] = {
             _DEPTH,
             Argument("shortcut", False),
             Argument("inner", "plain", options=("plain", "rep")),
+            _kernel(1),
             Argument("gather", "last", options=("last", "all")),
             _ACTIVATION,
             _EPS,

@@ -17,16 +17,18 @@ __all__ = ["Csp", "CspBottleneck"]
 class CspBottleneck(nn.Module):
     """``CB(3)(first(x))``, and ``x`` added where ``shortcut`` says so; channels stay.
 
-    ``first`` is ``CB(1)``, or with ``inner="rep"`` a :class:`nas_fpn.necks.repconv.RepConv`
+    ``first`` is ``CB(kernel)``, or with ``inner="rep"`` a :class:`nas_fpn.necks.repconv.RepConv`
     without the norm of the feature itself, and the activation.
     """
 
-    def __init__(self, channels: int, *, shortcut: bool, inner: str, activation: str) -> None:
+    def __init__(
+        self, channels: int, *, shortcut: bool, inner: str, kernel: int, activation: str
+    ) -> None:
         super().__init__()
         if inner == "rep":
             self.first: nn.Module = RepConv(channels, channels, identity="none")
         else:
-            self.first = ConvNorm(channels, channels, 1, activation=activation)
+            self.first = ConvNorm(channels, channels, kernel, activation=activation)
         self.second = ConvNorm(channels, channels, 3, activation=activation)
         self.bare = activation if inner == "rep" else "none"  # what `first` still lacks
         self.shortcut = shortcut
@@ -46,10 +48,10 @@ class Csp(nn.Module):
     ``CB(1)(concat(bottlenecks(CB(1)(x)), CB(1)(x)))``, each half with half of the channels and
     ``depth`` times :class:`CspBottleneck`. Every norm has ``eps`` and ``momentum``.
 
-    CSPNet (Wang et al. 2020, arXiv:1911.11929) in three published forms, which one word serves:
-    the necks of YOLOv5 ("C3" without a shortcut) are the default; YOLOX (Ge et al. 2021,
-    arXiv:2107.08430) has ``eps=0.001, momentum=0.03``; DAMO-YOLO (Xu et al. 2022,
-    arXiv:2211.15444) has ``shortcut, inner=rep, gather=all``: what every bottleneck gives is
+    CSPNet (Wang et al. 2020, arXiv:1911.11929) in its published forms, which one word serves: the
+    necks of YOLOv5 ("C3" without a shortcut) are the default, and ``kernel=3`` that name in some
+    later code; YOLOX (Ge et al. 2021, arXiv:2107.08430) has ``eps=0.001, momentum=0.03``;
+    DAMO-YOLO (Xu et al. 2022, arXiv:2211.15444) has ``shortcut, inner=rep, gather=all``: what every bottleneck gives is
     joined, not only the last, behind the half as it is. ``depth`` counts bottlenecks: DAMO-YOLO's
     is three times its own.
     """
@@ -62,6 +64,7 @@ class Csp(nn.Module):
         depth: int = 1,
         shortcut: bool = False,
         inner: str = "plain",
+        kernel: int = 1,
         gather: str = "last",
         activation: str = "silu",
         eps: float = 1e-5,
@@ -73,7 +76,9 @@ class Csp(nn.Module):
         self.bypass = ConvNorm(in_channels, half, 1, activation=activation)
         self.enter = ConvNorm(in_channels, half, 1, activation=activation)
         self.bottlenecks = nn.ModuleList(
-            CspBottleneck(half, shortcut=shortcut, inner=inner, activation=activation)
+            CspBottleneck(
+                half, shortcut=shortcut, inner=inner, kernel=kernel, activation=activation
+            )
             for _ in range(depth)
         )
         joined = (1 + (depth if gather == "all" else 1)) * half

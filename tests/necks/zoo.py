@@ -32,7 +32,7 @@ _MORE = {
     "other kernels": "p3 = c3 -> gsconv[12, kernel=3]\np4 = p3 -> gsconve1[kernel=1] maxpool",
     "deeper stages": "p3 = c3 -> vovgscsp[12, depth=3]\np4 = c4 -> ihp[depth=2, kernel=1]",
     "a deep stage of all that its bottlenecks give": "p3 = c3 -> csp[12, depth=3, shortcut, "
-    "inner=rep, gather=all]\np4 = c4 -> csp[depth=2, inner=rep]",
+    "inner=rep, gather=all]\np4 = c4 -> csp[depth=2, inner=rep]\np5 = c5 -> csp[kernel=3]",
     "passes": """
 p3..p5 = c3..c5 -> conv1
 repeat 2:
