@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from nas_fpn.export.header import packages
 from nas_fpn.export.own import used_files
 from nas_fpn.export.readme import readme
 from nas_fpn.export.source import neck_source
@@ -29,7 +30,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-dependencies = ["torch", "safetensors"]
+dependencies = [{dependencies}]
 
 _FOLDER = Path(__file__).parent
 
@@ -67,14 +68,18 @@ def export_neck(
     settings = {"in_channels": list(neck.in_channels), "width": architecture.width}
     own = used_files(neck)
     listed = dict.fromkeys(own, "the words that the program has of its own")
+    source = neck_source(architecture, neck.in_channels, provenance=origin)
+    needs = packages(source)
+    hub = ", ".join(f'"{name}"' for name in (*needs, "safetensors"))
     files = {
-        "neck.py": neck_source(architecture, neck.in_channels, provenance=origin),
+        "neck.py": source,
         "neck.neck": str(architecture),
         "neck.svg": draw(architecture),
         "config.json": json.dumps(settings, indent=2) + "\n",
-        "hubconf.py": _HUBCONF.format(id=identity(architecture)),
+        "hubconf.py": _HUBCONF.format(id=identity(architecture), dependencies=hub),
         "README.md": readme(
             neck,
+            needs=needs,
             image_size=image_size,
             scores=scores or {},
             provenance=origin,

@@ -1,5 +1,6 @@
 """The top of an exported neck: a docstring with the program, and the imports."""
 
+import ast
 import re
 import sys
 import textwrap
@@ -10,15 +11,22 @@ from nas_fpn.language.canonical import identity
 from nas_fpn.language.graph import Graph
 from nas_fpn.language.program import Architecture
 
-__all__ = ["Import", "docstring", "imports", "inert", "span"]
+__all__ = ["Import", "docstring", "imports", "inert", "packages", "span"]
 
 Import = tuple[str, str, str]  # module, name ("": the module itself), the name after `as` or ""
 
 
+_ALLOWED = ("torch", "torchvision")
+
+
 def docstring(
-    architecture: Architecture, graph: Graph, provenance: Mapping[str, str]
+    architecture: Architecture,
+    graph: Graph,
+    provenance: Mapping[str, str],
+    wanted: Iterable[Import],
 ) -> Iterator[str]:
-    """The docstring of the module: id, program, where it comes from."""
+    """The docstring of the module: id, program, what it imports, where it comes from."""
+    needs = "torch and torchvision" if "torchvision" in map(_top, wanted) else "torch only"
     inputs, outputs = span("c", graph.inputs), span("p", [level for level, _ in graph.outputs])
     yield f'"""Neck {identity(architecture)}: {inputs} in, {outputs} out.'
     yield ""
@@ -26,7 +34,7 @@ def docstring(
         yield from _wrap(row, "# " if row.startswith("#") else " " * 8) or [""]
     yield ""
     yield "Each line is a submodule, a line of ``Neck.forward`` and a key prefix of the weights."
-    yield "Written by nas_fpn; the operations are its own source. It needs torch only."
+    yield f"Written by nas_fpn; the operations are its own source. It needs {needs}."
     for name, value in provenance.items():
         yield from _wrap(f"* {name}: {value}", "  ")
     yield '"""'
@@ -45,13 +53,14 @@ def span(letter: str, levels: Sequence[int]) -> str:
 
 
 def imports(wanted: Iterable[Import]) -> Iterator[str]:
-    """Import lines as isort has them: standard library, then torch.
+    """Import lines as isort has them: standard library, then torch and torchvision.
 
-    Raises ValueError for anything else: an exported neck could not be loaded where it goes.
+    An operation of torchvision (a deformable convolution) is the one visible exception to "torch
+    only". Raises ValueError for anything else: an exported neck could not be loaded where it goes.
     """
     rows = sorted(set(wanted))
     standard = [row for row in rows if _top(row) in sys.stdlib_module_names]
-    torch = [row for row in rows if _top(row) == "torch"]
+    torch = [row for row in rows if _top(row) in _ALLOWED]
     if len(standard) + len(torch) < len(rows):
         others = ", ".join(row[0] for row in rows if row not in (*standard, *torch))
         raise ValueError(f"an exported neck imports torch only, but an operation needs {others}")
@@ -59,6 +68,17 @@ def imports(wanted: Iterable[Import]) -> Iterator[str]:
     if standard:
         yield ""
     yield from _section(torch)
+
+
+def packages(text: str) -> tuple[str, ...]:
+    """The packages that the source of a neck imports, beside the standard library."""
+    found = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+    return tuple(sorted(found - sys.stdlib_module_names))
 
 
 def _top(row: Import) -> str:

@@ -1,7 +1,7 @@
 """The README of an exported folder."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from nas_fpn.export.header import span
 from nas_fpn.language.canonical import identity
@@ -14,20 +14,24 @@ __all__ = ["readme"]
 def readme(
     neck: Neck,
     *,
+    needs: Sequence[str],
     image_size: int,
     scores: Mapping[str, float],
     provenance: Mapping[str, str],
     beside: Mapping[str, str],
 ) -> str:
-    """What the neck is, how to load it, what it costs, what it scored, where it comes from."""
+    """What the neck is, how to load it, what it costs, what it scored, where it comes from.
+
+    ``needs`` are the packages that ``neck.py`` imports.
+    """
     return "\n".join(
         [
             *_program(neck),
-            *_loading(neck),
+            *_loading(neck, needs),
             *_cost(neck, image_size),
             *(_table("Scores", ("score", "value"), _scores(scores)) if scores else ()),
             *(_table("Provenance", ("", ""), provenance) if provenance else ()),
-            *_files(beside),
+            *_files(beside, needs),
         ]
     )
 
@@ -48,10 +52,10 @@ def _program(neck: Neck) -> Iterator[str]:
     yield ""
 
 
-def _loading(neck: Neck) -> Iterator[str]:
+def _loading(neck: Neck, needs: Sequence[str]) -> Iterator[str]:
     yield "## Loading"
     yield ""
-    yield "`neck.py` needs torch, and nothing of the package that wrote it."
+    yield f"`neck.py` needs {' and '.join(needs)}, and nothing of the package that wrote it."
     yield ""
     yield "```python"
     yield "import json"
@@ -105,12 +109,12 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def _files(beside: Mapping[str, str]) -> Iterator[str]:
+def _files(beside: Mapping[str, str], needs: Sequence[str]) -> Iterator[str]:
     yield "## Files"
     yield ""
     yield "| file | holds |"
     yield "| --- | --- |"
-    yield "| `neck.py` | the module, imports only torch |"
+    yield f"| `neck.py` | the module, imports only {' and '.join(needs)} |"
     yield "| `neck.neck` | the program |"
     yield "| `model.safetensors` | the weights; a line's name is its key prefix |"
     yield "| `config.json` | the arguments of `Neck` |"

@@ -1,5 +1,7 @@
 """The source of an exported neck: the program again, in Python that imports only torch.
 
+A deformable convolution is torchvision's: a neck with one imports that too, and says so.
+
 A line of the program is a submodule, a line of ``forward`` and a key prefix, all of one name.
 What the program says is data: its names come from the checked grammar, its comments are escaped.
 """
@@ -49,7 +51,7 @@ def neck_source(
     if any("Callable" in row for row in make):
         wanted.add(("collections.abc", "Callable", ""))
     rows = [
-        *docstring(architecture, graph, provenance),
+        *docstring(architecture, graph, provenance, wanted),
         "",
         *imports(wanted),
         "",

@@ -9,8 +9,8 @@ from nas_fpn.language.layout import Source, Span, near
 from nas_fpn.language.names import is_backbone, is_pyramid
 from nas_fpn.language.own_words import Words
 from nas_fpn.language.program import Value, Word
+from nas_fpn.language.row import KINDS, Argument, Kind, needless
 from nas_fpn.language.syntax import LetName, NumberSlot, WordHole, WordSlot
-from nas_fpn.language.words import KINDS, Argument, Kind
 
 __all__ = [
     "A_KIND",
@@ -210,13 +210,9 @@ def _word(
         if key in given:
             source.fail(span_of(argument, line), f"{key!r} is given twice", "write it once")
         given[key] = value
-    if given.get("plain") and len(given) > 1:
-        other = next(key for key in given if key != "plain")
-        source.fail(
-            span_of(arguments, line),
-            f"a plain {name} has no convolution, so no {other}",
-            f"put it behind the merge: {name}[plain](…) -> conv1[96]",
-        )
+    idle = needless(name, given)
+    if idle is not None:
+        source.fail(span_of(arguments, line), f"{idle[0]} has no {idle[1]} to choose", idle[2])
     return Word(
         name, tuple((k, given[k]) for k in rows if k in given and given[k] != rows[k].default)
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from nas_fpn.language.channels import Channels, number, unknown
 from nas_fpn.language.program import Word
+from nas_fpn.language.row import Row, gives, parts
 from nas_fpn.language.syntax import LetName, Program, WordHole, WordSlot
-from nas_fpn.language.words import Row, gives
 
 __all__ = ["Moves", "Value", "Vocabulary", "moves"]
 
@@ -84,15 +84,15 @@ class Vocabulary:
 
     def divided(self, slot: WordSlot, word: Word) -> None:
         """Refuse a word whose channels, in some answer, cannot be cut into its equal parts."""
-        parts = self.rows[word.name].parts
+        cut = parts(word, self.rows[word.name])
         given = dict(word.arguments).get("channels")
         widths = self.widths if given is None else (int(given),)
-        wrong = next((width for width in widths if width % parts), None)
+        wrong = next((width for width in widths if width % cut), None)
         if wrong is not None:
             self.program.source.fail(
                 slot.span,
-                f"{word.name!r} makes its channels in {parts} equal parts, but would give {wrong}",
-                f"write a width that {parts} divides, or {word.name}[{wrong + -wrong % parts}]",
+                f"{word.name!r} makes its channels in {cut} equal parts, but would give {wrong}",
+                f"write a width that {cut} divides, or {word.name}[{wrong + -wrong % cut}]",
             )
 
     def along(

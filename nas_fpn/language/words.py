@@ -5,10 +5,6 @@ give, and the cost from shapes. An operation of the same name stands in a dict o
 ``nas_fpn.necks``; a test holds the two sets equal. Its paper and formula stand in its docstring.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
 from nas_fpn.language.block_costs import (
     aspp_cost,
     features_inside,
@@ -22,6 +18,16 @@ from nas_fpn.language.block_costs import (
     rfa_cost,
     vovgscsp_cost,
 )
+from nas_fpn.language.conv_costs import (
+    concat_cost,
+    deform_cost,
+    deform_inside,
+    dense,
+    depthwise_cost,
+    separable,
+    stride_cost,
+    stride_inside,
+)
 from nas_fpn.language.fusion_costs import (
     asff_cost,
     asff_inside,
@@ -33,9 +39,19 @@ from nas_fpn.language.fusion_costs import (
     esd2_cost,
     psum_cost,
 )
+from nas_fpn.language.row import (
+    BIAS,
+    CHANNELS,
+    KINDS,
+    Argument,
+    Kind,
+    Row,
+    full_arguments,
+    gives,
+    joins,
+)
 from nas_fpn.language.stage_costs import csp_cost, csp_inside
 from nas_fpn.language.use import Cost, Use
-from nas_fpn.language.word import Value, Word
 
 __all__ = [
     "BIAS",
@@ -51,58 +67,6 @@ __all__ = [
     "joins",
 ]
 
-Kind = Literal["merge", "up", "down", "block"]
-KINDS: tuple[Kind, ...] = ("merge", "up", "down", "block")
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of a word: its name, its default and what it may be.
-
-    ``options`` lists the names it may be; else it is a number of the default's type in
-    ``least .. most``, and odd where ``odd`` says so. ``bias`` is written ``bias`` or ``nobias``
-    (default: by the rule that a norm right behind makes it needless), ``channels`` as a bare
-    whole number; one whose default is False is a flag, written bare where it is set.
-    """
-
-    name: str
-    default: Value | None
-    options: tuple[str, ...] = ()
-    least: float = 0.0
-    most: float = 999_999.0
-    odd: bool = False
-
-
-def _free(use: Use) -> tuple[int, int]:
-    del use
-    return 0, 0
-
-
-def _little(use: Use) -> int:
-    del use
-    return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What the checks, the cost and the search need to know of a word."""
-
-    kind: Kind
-    arguments: tuple[Argument, ...] = ()
-    operands: tuple[int, int] = (2, 64)  # of a merge: at least, at most
-    commutes: bool = False
-    gives: bool = False  # takes any channels and gives `channels` or `width`
-    norm: bool = False  # makes the bias of a convolution before it needless
-    bias: bool = False  # ends in a convolution whose bias follows the rule
-    mixes: bool = False  # a merge whose operands may differ in channels
-    parts: int = 1  # what it gives is made in so many equal parts: must divide its channels
-    cost: Cost = _free
-    inside: Callable[[Use], int] = _little  # numbers alive beside those that it takes and gives
-    operation: Callable[..., object] | None = None  # of a user's own word; never called here
-
-
-CHANNELS = Argument("channels", None, least=1, most=4096)
-BIAS = Argument("bias", None, options=("bias", "nobias"))
 _DEPTH = Argument("depth", 1, least=1, most=16)
 _SHUFFLE = Argument("shuffle", "interleave", options=("interleave", "deinterleave"))
 _ACTIVATION = Argument("activation", "silu", options=("silu", "mish"))
@@ -125,47 +89,12 @@ def _norm(use: Use) -> tuple[int, int]:
     return 2 * use.channels, 0
 
 
-def _dense(side: int) -> Cost:
-    def cost(use: Use) -> tuple[int, int]:
-        kernel = side * side * sum(use.inputs) * use.channels
-        return kernel + use.bias * use.channels, kernel * use.after[0] * use.after[1]
-
-    return cost
-
-
-def _mixed(use: Use) -> tuple[int, int]:
-    return (0, 0) if use.arguments["plain"] else _dense(1)(use)
-
-
-def _depthwise(use: Use) -> tuple[int, int]:
-    kernel = 9 * use.channels
-    return kernel + use.bias * use.channels, kernel * use.after[0] * use.after[1]
-
-
-def _separable(side: int) -> Cost:
-    def cost(use: Use) -> tuple[int, int]:
-        kernel = (side * side + use.channels) * use.inputs[0]
-        return kernel + use.bias * use.channels, kernel * use.after[0] * use.after[1]
-
-    return cost
-
-
-def _strided(use: Use) -> tuple[int, int]:
-    params, macs, channels, (high, wide) = 0, 0, use.inputs[0], use.before
-    for step in range(use.steps):
-        kernel = 9 * channels * use.channels
-        high, wide, channels = (high + 1) // 2, (wide + 1) // 2, use.channels
-        params += kernel + (use.bias or step < use.steps - 1) * channels
-        macs += kernel * high * wide
-    return params, macs
-
-
 def _block(*arguments: Argument, norm: bool = False) -> Row:
-    return Row("block", arguments, norm=norm, cost=_norm if norm else _free)
+    return Row("block", arguments, norm=norm, cost=_norm) if norm else Row("block", arguments)
 
 
-def _convolution(cost: Cost, kind: Kind = "block") -> Row:
-    return Row(kind, (CHANNELS, BIAS), gives=True, bias=True, cost=cost)
+def _convolution(cost: Cost) -> Row:
+    return Row("block", (CHANNELS, BIAS), gives=True, bias=True, cost=cost)
 
 
 WORDS: dict[str, Row] = {
@@ -178,7 +107,7 @@ WORDS: dict[str, Row] = {
     "weighted": Row("merge", cost=_merge_weights),
     "gp": Row("merge", (Argument("pool", "max", options=("max", "mean")),), operands=(2, 2)),
     "concat": Row(
-        "merge", (CHANNELS, BIAS, _PLAIN), gives=True, bias=True, mixes=True, cost=_mixed
+        "merge", (CHANNELS, BIAS, _PLAIN), gives=True, bias=True, mixes=True, cost=concat_cost
     ),
     "asff": Row(
         "merge",
@@ -220,18 +149,49 @@ WORDS: dict[str, Row] = {
     ),
     # down
     "maxpool": Row("down", (_POOL_PAD,)),
-    "maxpool3": Row("down", (Argument("pad", "one", options=("one", "same")),)),
+    "maxpool3": Row(
+        "down",
+        (
+            Argument("pad", "one", options=("one", "same")),
+            Argument("window", "halving", options=("halving", "once", "wide")),
+        ),
+    ),
     "avgpool": Row("down"),
-    "stride": _convolution(_strided, "down"),
+    "stride": Row(
+        "down",
+        (
+            CHANNELS,
+            BIAS,
+            Argument("conv", "dense", options=("dense", "sep", "gsconv", "gsconve1", "deform")),
+        ),
+        gives=True,
+        bias=True,
+        cost=stride_cost,
+        inside=stride_inside,
+    ),
     "subsample": Row("down"),
+    "interpolate": Row("down", (Argument("mode", "bilinear", options=("bilinear", "nearest")),)),
     "esd1": Row("down", (CHANNELS,), gives=True, cost=esd1_cost),
     "esd2": Row("down", (CHANNELS,), gives=True, cost=esd2_cost),
     # blocks that give channels
-    "conv1": _convolution(_dense(1)),
-    "conv3": _convolution(_dense(3)),
-    "conv5": _convolution(_dense(5)),
-    "sep3": _convolution(_separable(3)),
-    "sep5": _convolution(_separable(5)),
+    "conv1": _convolution(dense(1)),
+    "conv3": _convolution(dense(3)),
+    "conv5": _convolution(dense(5)),
+    "sep3": _convolution(separable(3)),
+    "sep5": _convolution(separable(5)),
+    "deform3": Row(
+        "block",
+        (
+            CHANNELS,
+            BIAS,
+            Argument("groups", 1, least=1, most=4096),
+            Argument("mask", "sigmoid", options=("sigmoid", "none")),
+        ),
+        gives=True,
+        bias=True,
+        cost=deform_cost,
+        inside=deform_inside,
+    ),
     "gsconv": Row(
         "block",
         (CHANNELS, _kernel(1), _SHUFFLE, _ACTIVATION),
@@ -299,9 +259,10 @@ WORDS: dict[str, Row] = {
         inside=features_inside(2),
     ),
     # blocks that keep channels
-    "dw3": Row("block", (BIAS,), bias=True, cost=_depthwise),
+    "dw3": Row("block", (BIAS,), bias=True, cost=depthwise_cost),
     "bn": _block(_EPS, _MOMENTUM, norm=True),
     "gn": _block(Argument("groups", 32, least=1, most=4096), norm=True),
+    "gap": _block(),
     "relu": _block(),
     "relu6": _block(),
     "silu": _block(),
@@ -311,19 +272,3 @@ WORDS: dict[str, Row] = {
     "mish": _block(),
     "id": _block(),
 }
-
-
-def gives(word: Word, row: Row) -> bool:
-    """Whether the word gives channels of its own: those of its brackets, or the width."""
-    return row.gives and not joins(word)
-
-
-def joins(word: Word) -> bool:
-    """Whether the word is a merge that gives all channels of its operands: ``concat[plain]``."""
-    return word.name == "concat" and ("plain", True) in word.arguments
-
-
-def full_arguments(word: Word, row: Row) -> dict[str, Value | None]:
-    """Every argument of the word by name, defaults filled in (None: to be resolved)."""
-    given = dict(word.arguments)
-    return {a.name: given.get(a.name, a.default) for a in row.arguments}

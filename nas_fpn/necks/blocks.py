@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from nas_fpn.necks.context import Aspp, ResidualAugmentation
 from nas_fpn.necks.csp import Csp
+from nas_fpn.necks.deform import Deformable3
 from nas_fpn.necks.repconv import RepConv
 from nas_fpn.necks.slim import GSConv, GSConvE1, GSConvE2
 from nas_fpn.necks.stages import GSConvNs, Ihp, VovGscsp
@@ -31,6 +32,7 @@ __all__ = [
     "Separable5",
     "gelu",
     "identity",
+    "mean_everywhere",
     "mish",
     "relu",
     "relu6",
@@ -168,6 +170,15 @@ def mish(feature: Tensor) -> Tensor:
     return F.mish(feature)
 
 
+def mean_everywhere(feature: Tensor) -> Tensor:
+    """Put each channel's mean at every place: [B, C, H, W] to the same.
+
+    Global average pooling, spread again: the top context of OPANAS (Liang et al. 2021,
+    arXiv:2103.04507) is ``c5 -> conv1 gap``.
+    """
+    return feature.mean(dim=(2, 3), keepdim=True).expand_as(feature).contiguous()
+
+
 def identity(feature: Tensor) -> Tensor:
     """Nothing: how a line says that it has no blocks."""
     return feature
@@ -179,6 +190,7 @@ BLOCKS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "conv5": Conv5,
     "sep3": Separable3,
     "sep5": Separable5,
+    "deform3": Deformable3,
     "gsconv": GSConv,
     "gsconve1": GSConvE1,
     "gsconve2": GSConvE2,
@@ -192,6 +204,7 @@ BLOCKS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "dw3": Depthwise3,
     "bn": BatchNorm,
     "gn": GroupNorm,
+    "gap": mean_everywhere,
     "relu": relu,
     "relu6": relu6,
     "silu": silu,

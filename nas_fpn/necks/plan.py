@@ -20,10 +20,16 @@ from nas_fpn.necks.blocks import BLOCKS
 from nas_fpn.necks.cell import Cell, Chain
 from nas_fpn.necks.merges import MERGES, join
 from nas_fpn.necks.resample import RESAMPLERS
+from nas_fpn.necks.strides import STRIDES
 
-__all__ = ["OPERATIONS", "Call", "CallChain", "CellPlan", "make_cell", "plan_cells"]
+__all__ = ["OPERATIONS", "VARIANTS", "Call", "CallChain", "CellPlan", "make_cell", "plan_cells"]
 
 OPERATIONS: dict[str, Callable[..., Any]] = MERGES | RESAMPLERS | BLOCKS
+VARIANTS: dict[tuple[str, str, Value], Callable[..., Any]] = {
+    ("concat", "plain", True): join,
+    **{("stride", "conv", kind): stride for kind, stride in STRIDES.items()},
+}
+"""Operations that another argument of the word chooses: (word, argument, value)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def _plan_chain(ops: tuple[Op, ...], width: int) -> tuple[CallChain, int]:
 
 
 def _plan_call(op: Op, in_channels: int, *, operands: int = 1) -> Call:
-    target = join if op.joins else op.row.operation or OPERATIONS[op.name]
+    target = _target(op)
     if not isinstance(target, type):
         return Call(target, None)
     known: dict[str, Value] = {
@@ -116,6 +122,15 @@ def _plan_call(op: Op, in_channels: int, *, operands: int = 1) -> Call:
         **dict(op.arguments),
     }
     return Call(target, tuple((name, known[name]) for name in _wanted(target)))
+
+
+def _target(op: Op) -> Callable[..., Any]:
+    if op.row.operation is not None:
+        return op.row.operation
+    other = (
+        VARIANTS[op.name, name, v] for name, v in op.arguments if (op.name, name, v) in VARIANTS
+    )
+    return next(other, OPERATIONS[op.name])
 
 
 @cache

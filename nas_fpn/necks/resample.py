@@ -19,6 +19,7 @@ from nas_fpn.necks.upsample import Carafe, Deconv
 __all__ = [
     "RESAMPLERS",
     "AvgPool",
+    "Interpolate",
     "MaxPool",
     "MaxPool3",
     "Sni",
@@ -99,28 +100,39 @@ class MaxPool(nn.Module):
 class MaxPool3(nn.Module):
     """Maximum over 3x3 windows at stride 2, repeated until ``ratio`` is reached.
 
-    ``pad="one"`` surrounds the feature by one row and column (never the maximum), as in the
+    Over one level all forms are the same; over several ``window="once"`` takes one 3x3 window at
+    the whole stride, which skips values (MnasFPN, Chen et al. 2020, arXiv:1912.01106), and
+    ``"wide"`` one of ``ratio + 1`` (the torch port of EfficientDet, GiraffeDet).
+
+    ``pad="one"`` surrounds the feature by half a window (never the maximum), as in the
     torch port of EfficientDet; ``pad="same"`` is TensorFlow's SAME: at an even side only behind.
-    BiFPN (Tan et al. 2020, arXiv:1911.09070). The port takes a window of ``ratio + 1`` where more
-    than one level is crossed, which no BiFPN does.
+    BiFPN (Tan et al. 2020, arXiv:1911.09070).
     """
 
-    def __init__(self, ratio: int, *, pad: str = "one") -> None:
+    def __init__(self, ratio: int, *, pad: str = "one", window: str = "halving") -> None:
         super().__init__()
-        self.ratio = ratio
+        self.steps = ratio.bit_length() - 1 if window == "halving" else 1
+        self.stride = 2 if window == "halving" else ratio
+        self.side = self.stride + 1 if window == "wide" else 3
         self.pad = pad
 
     def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
         """Take [B, C, h, w] to [B, C, H, W]."""
         del size
-        for _ in range(self.ratio.bit_length() - 1):
+        for _ in range(self.steps):
             if self.pad == "one":
-                feature = F.max_pool2d(feature, 3, stride=2, padding=1)
+                feature = F.max_pool2d(feature, self.side, self.stride, padding=self.side // 2)
             else:
-                top, left = feature.shape[-2] % 2, feature.shape[-1] % 2
-                feature = F.pad(feature, (left, 1, top, 1), value=float("-inf"))
-                feature = F.max_pool2d(feature, 3, stride=2)
+                top, bottom = self._around(feature.shape[-2])
+                left, right = self._around(feature.shape[-1])
+                feature = F.pad(feature, (left, right, top, bottom), value=float("-inf"))
+                feature = F.max_pool2d(feature, self.side, self.stride)
         return feature
+
+    def _around(self, side: int) -> tuple[int, int]:
+        """Rows before and behind: as many as the last window lacks, the odd one behind."""
+        lacking = max(0, (-(side // -self.stride) - 1) * self.stride + self.side - side)
+        return lacking // 2, lacking - lacking // 2
 
 
 class AvgPool(nn.Module):
@@ -180,6 +192,23 @@ class Subsample(nn.Module):
         return feature[:, :, :: self.ratio, :: self.ratio]
 
 
+class Interpolate(nn.Module):
+    """Interpolate down to the coarser size: bilinear with corners not aligned, or the nearest.
+
+    No value is averaged that the new grid does not touch. NAS-FCOS (Wang et al. 2020,
+    arXiv:1906.04423) reduces so.
+    """
+
+    def __init__(self, *, mode: str = "bilinear") -> None:
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, C, h, w] to [B, C, H, W], ``size`` being (H, W)."""
+        corners = False if self.mode == "bilinear" else None
+        return F.interpolate(feature, size=size, mode=self.mode, align_corners=corners)
+
+
 RESAMPLERS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "nearest": nearest,
     "bilinear": bilinear,
@@ -191,6 +220,7 @@ RESAMPLERS: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "avgpool": AvgPool,
     "stride": Stride,
     "subsample": Subsample,
+    "interpolate": Interpolate,
     "esd1": Esd1,
     "esd2": Esd2,
 }

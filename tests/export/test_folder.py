@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nas_fpn.export import export_neck, neck_source
-from nas_fpn.export.header import imports
+from nas_fpn.export.header import imports, packages
 from nas_fpn.language import Architecture, decode, find_space, lower, parse, read, read_neck, sample
 from nas_fpn.language.words import WORDS
 from nas_fpn.necks import Neck
+from nas_fpn.necks.plan import VARIANTS
 from tests.export.alone import answers
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,18 @@ def every_word() -> str:
                 f"p{4 if row.kind == 'down' else 3} = "
                 + (f"sum(p4, p3 -> {name})" if row.kind == "down" else f"sum(p3, p4 -> {name})")
             )
+    return "\n".join(row for row in rows if "deform" not in row) + "\n"
+
+
+def every_variant() -> str:
+    """A program with each operation that an argument chooses, and with torchvision's."""
+    rows = ["p3..p4 = c3..c4 -> conv1"]
+    for word, argument, value in VARIANTS:
+        if word == "stride":
+            rows.append(f"p4 = sum(p4, p3 -> {word}[{argument}={value}])")
+        else:
+            rows.append(f"p3 = {word}[{argument}](p3, p4) -> conv1")
+    rows += ["p3 = p3 -> deform3[groups=2, mask=none] relu", "p4 = p4 -> deform3 bn"]
     return "\n".join(rows) + "\n"
 
 
@@ -127,7 +140,11 @@ def architectures() -> dict[str, Architecture]:
     shipped = {name: read_neck(find_space(f"baselines/{name}")) for name in BASELINES}
     odd = {
         name: parse(inspect.cleandoc(text) + "\n")
-        for name, text in {**ODD_PROGRAMS, "every word": every_word()}.items()
+        for name, text in {
+            **ODD_PROGRAMS,
+            "every word": every_word(),
+            "every variant": every_variant(),
+        }.items()
     }
     return {name: small(one) for name, one in {**shipped, **sampled(), **odd}.items()}
 
@@ -167,6 +184,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
     }
 
 
+def needs(one: Exported) -> tuple[str, ...]:
+    return packages((one.folder / "neck.py").read_text())
+
+
 def ruff(verb: list[str], paths: list[Path]) -> str:
     """What ruff has to say, with this repository's settings."""
     done = subprocess.run(
@@ -199,16 +220,21 @@ def code_lines(text: str) -> int:
     return len(rows)
 
 
-def test_the_exported_neck_equals_the_neck_bit_for_bit(exported: dict[str, Exported]) -> None:
+@pytest.mark.parametrize("package", ["torch", "torchvision"])
+def test_the_exported_neck_equals_the_neck_bit_for_bit(
+    exported: dict[str, Exported], package: str
+) -> None:
     """Outputs at odd sizes, statistics and gradients, in an interpreter without this package."""
-    for one in exported.values():
+    necks = {name: one for name, one in exported.items() if needs(one)[-1] == package}
+    assert necks
+    for one in necks.values():
         given = {str(k): value for k, value in enumerate(features(one.neck))}
         save_file(given, one.folder / "features.safetensors")
         found = answers(copy.deepcopy(one.neck), list(given.values()))
         save_file(found, one.folder / "answers.safetensors")
-    folders = {str(one.folder): name for name, one in exported.items()}
+    folders = {str(one.folder): name for name, one in necks.items()}
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/export/alone.py", *folders],
+        [sys.executable, ROOT / "tests/export/alone.py", package, *folders],
         cwd=exported["fpn"].folder,
         capture_output=True,
         text=True,
@@ -244,6 +270,18 @@ def test_equal_necks_give_equal_bytes(exported: dict[str, Exported], tmp_path: P
 def test_the_program_is_exported_as_it_is(exported: dict[str, Exported]) -> None:
     for one in exported.values():
         assert parse((one.folder / "neck.neck").read_text()) == one.neck.architecture
+
+
+def test_torchvision_is_named_where_it_is_needed(exported: dict[str, Exported]) -> None:
+    for one in exported.values():
+        wanted = "torch and torchvision" if len(needs(one)) > 1 else "torch"
+        assert f"`neck.py` needs {wanted}, and" in (one.folder / "README.md").read_text()
+        text = (one.folder / "neck.py").read_text()
+        assert f"It needs {wanted}{'' if len(needs(one)) > 1 else ' only'}." in text
+        hub = ", ".join(f'"{name}"' for name in (*needs(one), "safetensors"))
+        assert f"dependencies = [{hub}]\n" in (one.folder / "hubconf.py").read_text()
+    assert needs(exported["every variant"]) == ("torch", "torchvision")
+    assert needs(exported["every word"]) == ("torch",)
 
 
 def test_the_keys_of_the_weights_are_the_necks(exported: dict[str, Exported]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import deform_conv2d
 
 from nas_fpn.export.operations import definitions
 from nas_fpn.language import parse
@@ -16,8 +17,18 @@ from nas_fpn.language.words import WORDS
 from nas_fpn.necks import BLOCKS, MERGES, RESAMPLERS, Cell, Chain, Neck, plan_cells
 from nas_fpn.necks.cell import double, half
 from nas_fpn.necks.merges import Concat, Fast, GlobalPool, Softmax, Weighted
-from nas_fpn.necks.plan import OPERATIONS
-from nas_fpn.necks.resample import AvgPool, MaxPool, MaxPool3, Sni, Stride, Subsample, nearest
+from nas_fpn.necks.plan import OPERATIONS, VARIANTS
+from nas_fpn.necks.resample import (
+    AvgPool,
+    Interpolate,
+    MaxPool,
+    MaxPool3,
+    Sni,
+    Stride,
+    Subsample,
+    nearest,
+)
+from nas_fpn.necks.strides import STRIDES
 from tests.necks.zoo import CHANNELS, ZOO
 
 
@@ -39,17 +50,25 @@ def test_an_operation_takes_the_arguments_of_its_word(word: str) -> None:
     for argument in row.arguments:
         if argument.name == "channels":
             assert "out_channels" in parameters
-        elif argument.name == "plain":
-            assert word == "concat"  # then it is a function
+        elif any(chosen[:2] == (word, argument.name) for chosen in VARIANTS):
+            continue
         else:
             assert argument.name in parameters
             if argument.name != "bias":
                 assert parameters[argument.name].default == argument.default
 
 
-@pytest.mark.parametrize("word", OPERATIONS)
-def test_an_operation_stands_alone_and_says_what_it_is(word: str) -> None:
-    operation = OPERATIONS[word]
+def test_every_value_of_an_argument_that_chooses_has_its_operation() -> None:
+    for word, name in {chosen[:2] for chosen in VARIANTS}:
+        (argument,) = [one for one in WORDS[word].arguments if one.name == name]
+        values = {*argument.options, True} if argument.default is False else {*argument.options}
+        assert {v for w, n, v in VARIANTS if (w, n) == (word, name)} == values - {argument.default}
+
+
+@pytest.mark.parametrize(
+    "operation", [*OPERATIONS.values(), *VARIANTS.values()], ids=[*OPERATIONS, *map(str, VARIANTS)]
+)
+def test_an_operation_stands_alone_and_says_what_it_is(operation: Callable[..., object]) -> None:
     assert operation.__doc__
     there = {
         "torch": torch,
@@ -59,6 +78,7 @@ def test_an_operation_stands_alone_and_says_what_it_is(word: str) -> None:
         "math": math,
         "Callable": Callable,
         "Sequence": Sequence,
+        "deform_conv2d": deform_conv2d,
     }
     for source in definitions([operation]).sources:  # with what it uses
         exec(source, there)
@@ -168,6 +188,16 @@ def test_down_ends_at_the_ceiling(ratio: int, side: tuple[int, int]) -> None:
         AvgPool(ratio),
         Subsample(ratio),
         Stride(4, 4, bias=True, ratio=ratio),
+        MaxPool3(ratio, window="once"),
+        MaxPool3(ratio, window="once", pad="same"),
+        MaxPool3(ratio, window="wide"),
+        MaxPool3(ratio, window="wide", pad="same"),
+        Interpolate(),
+        Interpolate(mode="nearest"),
+        STRIDES["sep"](4, 4, bias=True, ratio=ratio),
+        STRIDES["gsconv"](4, 4, ratio=ratio).eval(),
+        STRIDES["gsconve1"](4, 4, ratio=ratio).eval(),
+        STRIDES["deform"](4, 4, bias=True, ratio=ratio),
     ):
         moved = down(feature, size)
         assert moved.shape == (1, 4, *size)
@@ -202,6 +232,36 @@ def test_paddings_of_maxpool3_differ_at_even_sizes_only() -> None:
     assert torch.equal(one(odd, (4, 3)), same(odd, (4, 3)))
     assert not torch.equal(one(even, (4, 3)), same(even, (4, 3)))
     assert torch.equal(same(even, (4, 3))[..., 0, 0], even[..., :3, :3].amax((2, 3)))
+
+
+@SIDES
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_one_window_at_the_whole_stride(side: tuple[int, int], ratio: int) -> None:
+    """Against TensorFlow's SAME and half a window, from their definitions."""
+    feature = torch.randn(1, 2, *side) - 5
+    size = (-(-side[0] // ratio), -(-side[1] // ratio))
+    for window, k in (("once", 3), ("wide", ratio + 1)):
+        begins = {"one": [k // 2, k // 2]}
+        begins["same"] = [
+            max((o - 1) * ratio + k - n, 0) // 2 for o, n in zip(size, side, strict=True)
+        ]
+        for pad, (top, left) in begins.items():
+            pooled = MaxPool3(ratio, pad=pad, window=window)(feature, size)
+            for i in range(size[0]):
+                for j in range(size[1]):
+                    y, x = i * ratio - top, j * ratio - left
+                    seen = feature[..., max(y, 0) : y + k, max(x, 0) : x + k]
+                    assert torch.equal(pooled[..., i, j], seen.amax((2, 3)))
+            if ratio == 2:
+                assert torch.equal(pooled, MaxPool3(2, pad=pad)(feature, size))
+
+
+def test_interpolate_is_bilinear_between_the_centres_of_pixels() -> None:
+    feature = torch.randn(1, 2, 6, 8)
+    halved = Interpolate()(feature, (3, 4))
+    torch.testing.assert_close(halved, F.avg_pool2d(feature, 2))  # half-way between two centres
+    nearest_of = Interpolate(mode="nearest")(feature, (3, 4))
+    assert torch.equal(nearest_of, feature[..., ::2, ::2])
 
 
 def test_alpha_of_sni_follows_the_true_sizes() -> None:
