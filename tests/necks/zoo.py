@@ -33,7 +33,6 @@ _MORE = {
     "deeper stages": "p3 = c3 -> vovgscsp[12, depth=3]\np4 = c4 -> ihp[depth=2, kernel=1]",
     "a deep stage of all that its bottlenecks give": "p3 = c3 -> csp[12, depth=3, shortcut, "
     "inner=rep, gather=all]\np4 = c4 -> csp[depth=2, inner=rep]\np5 = c5 -> csp[kernel=3]",
-    "inner=rep, gather=all]\np4 = c4 -> csp[depth=2, inner=rep]",
     "deformable in groups": "p3 = c3 -> deform3[groups=2, mask=none] bn\n"
     "p4 = c4 -> deform3[groups=3]",
     "passes": """
