@@ -33,7 +33,8 @@ def frame(history: History) -> pd.DataFrame:
 
     Scores are on ``val``, in [0, 1]; a score without ground truth is missing, as is every score
     of a trial that has none. ``params`` is a count, ``macs`` the multiply-adds for one image,
-    ``seconds`` the trial's own time. A trial that has not ended has the state "running".
+    ``seconds`` the trial's own time. A trial that has not ended has the state "running", or
+    "paused" with its scores at the rung where it waits.
     """
     rows = [_row(entry) for entry in history.entries]
     further = sorted({key for row in rows for key in row} - set(COLUMNS))
@@ -53,6 +54,10 @@ def _row(entry: Entry) -> dict[str, Any]:
         "macs": entry.cost.get("macs"),
     }
     outcome = entry.outcome
+    if outcome is None and entry.paused:
+        (last,) = [one for one in entry.reports if one.steps == entry.pauses[-1]]
+        paused = {"state": "paused", "steps": last.steps, "seconds": last.seconds}
+        return {**row, **last.scores, **paused}
     if outcome is None:
         return row
     told = {

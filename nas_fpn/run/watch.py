@@ -3,7 +3,7 @@
 from nas_fpn.record import Entry
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Event
-from nas_fpn.search.progress import Over, Reported, Told
+from nas_fpn.search import Over, Paused, Reported, Told, trained
 
 __all__ = ["Watch"]
 
@@ -34,7 +34,7 @@ class Watch:
         self._entries[event.entry.number] = event.entry
         if isinstance(event, Reported):
             self.stage = f"trial {event.entry.number} at step {event.report.steps}"
-        if not isinstance(event, Told):
+        if not isinstance(event, (Paused, Told)):
             return None
         self.done = self._trained()
         return f"[{self.done}/{self.total}] {self._said(event.entry)}; {self.status(now=now)}"
@@ -88,16 +88,17 @@ class Watch:
         return f"the search is over: {over.trained} trials beyond the baselines"
 
     def _trained(self) -> int:
-        return sum(
-            entry.outcome is not None
-            and (_is_baseline(entry) or entry.outcome.state not in {"repeated", "rejected"})
-            for entry in self._entries.values()
-        )
+        entries = tuple(self._entries.values())
+        baselines = sum(entry.is_baseline and entry.outcome is not None for entry in entries)
+        return baselines + trained(entries)
 
     def _said(self, entry: Entry) -> str:
         outcome = entry.outcome
-        assert outcome is not None
-        name = entry.source.removeprefix("baseline:") if _is_baseline(entry) else entry.neck
+        name = entry.source.removeprefix("baseline:") if entry.is_baseline else entry.neck
+        if outcome is None:
+            (last,) = [one for one in entry.reports if one.steps == entry.pauses[-1]]
+            score = f"{self.objective} {last.scores[self.objective]:.4f}"
+            return f"trial {entry.number} {name}: paused at step {last.steps}, {score}"
         said = f"trial {entry.number} {name}: {outcome.state}"
         if outcome.of is not None:
             said += f" of trial {outcome.of}"
@@ -111,7 +112,7 @@ class Watch:
         complete = [
             entry
             for entry in self._entries.values()
-            if _is_baseline(entry) == baselines
+            if entry.is_baseline == baselines
             and entry.outcome is not None
             and entry.outcome.state == "complete"
             and self.objective in entry.outcome.scores
@@ -121,10 +122,6 @@ class Watch:
     def _score(self, entry: Entry) -> float:
         assert entry.outcome is not None
         return entry.outcome.scores[self.objective]
-
-
-def _is_baseline(entry: Entry) -> bool:
-    return entry.source.startswith("baseline:")
 
 
 def _duration(seconds: float) -> str:
