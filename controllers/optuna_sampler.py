@@ -38,6 +38,8 @@ PLAIN = {"bool", "int", "float", "str", "None"}  # what a setting may be, as ann
 
 # Abstract, or in need of more than a seed; BruteForceSampler is the one that goes through all.
 NOT_OFFERED = ("BaseSampler", "BaseGASampler", "GridSampler", "PartialFixedSampler")
+# These learn from every trial; the others from those that they have marked as they proposed them.
+BY_VALUE = ("TPESampler", "GPSampler")
 STEPS = 100  # of the walk to a new neck
 
 
@@ -170,7 +172,10 @@ class OptunaController:
         return self._study.ask(self._space)
 
     def _fixed(self, genotype: Genotype) -> optuna.Trial:
-        self._study.sampler = self._make(self._seed)
+        if self._sampler in BY_VALUE:  # spare them a proposal that is not used
+            self._study.sampler = optuna.samplers.RandomSampler(seed=self._seed)
+        else:
+            self._study.sampler = self._make(self._seed)
         self._study.enqueue_trial(dict(zip(self._space, genotype, strict=True)))
         return self._study.ask(self._space)
 
