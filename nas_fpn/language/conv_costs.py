@@ -9,6 +9,7 @@ from nas_fpn.language.word import Value
 
 __all__ = [
     "concat_cost",
+    "concat_inside",
     "deform_cost",
     "deform_inside",
     "dense",
@@ -40,6 +41,11 @@ def separable(side: int) -> Cost:
 def concat_cost(use: Use) -> tuple[int, int]:
     """A 1x1 over all operands; nothing where they are only joined."""
     return (0, 0) if use.arguments["plain"] else dense(1)(use)
+
+
+def concat_inside(use: Use) -> int:
+    """All operands side by side, before the 1x1."""
+    return 0 if use.arguments["plain"] else sum(use.inputs) * use.after[0] * use.after[1]
 
 
 def depthwise_cost(use: Use) -> tuple[int, int]:

@@ -23,8 +23,8 @@ class Cost:
     alive at once: the inputs (their caller holds them throughout), every value that is still to
     be read or returned, the operands that wait for their merge, and what the running word takes
     and gives. What a word needs inside itself (padding, the middle of ``sep3``) is left out,
-    unless that is a whole feature or more (``asff``, ``cat``, ``gsconve1``, ``rfa``, ``repconv``,
-    ``vovgscsp``, ``ihp``); so is what training keeps for the gradients.
+    unless that is a whole feature or more (``asff``, ``cat``, ``concat``, ``gsconve1``, ``rfa``,
+    ``repconv``, ``vovgscsp``, ``csp``, ``ihp``); so is what training keeps for the gradients.
     """
 
     params: int

@@ -20,6 +20,7 @@ from nas_fpn.language.block_costs import (
 )
 from nas_fpn.language.conv_costs import (
     concat_cost,
+    concat_inside,
     deform_cost,
     deform_inside,
     dense,
@@ -107,7 +108,13 @@ WORDS: dict[str, Row] = {
     "weighted": Row("merge", cost=_merge_weights),
     "gp": Row("merge", (Argument("pool", "max", options=("max", "mean")),), operands=(2, 2)),
     "concat": Row(
-        "merge", (CHANNELS, BIAS, _PLAIN), gives=True, bias=True, mixes=True, cost=concat_cost
+        "merge",
+        (CHANNELS, BIAS, _PLAIN),
+        gives=True,
+        bias=True,
+        mixes=True,
+        cost=concat_cost,
+        inside=concat_inside,
     ),
     "asff": Row(
         "merge",

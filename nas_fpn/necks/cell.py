@@ -83,6 +83,7 @@ class Cell(Chain):
                 operands[i] = chain(size, operands[i])
         merge = self.merge if self._merge is None else self._merge
         merged = operands[0] if merge is None else merge(*operands)
+        del operands  # not held while the blocks run
         for addend in features[self._count :]:
             merged = merged + addend
         return super().forward(size, merged)

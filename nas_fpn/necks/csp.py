@@ -51,9 +51,9 @@ class Csp(nn.Module):
     CSPNet (Wang et al. 2020, arXiv:1911.11929) in its published forms, which one word serves: the
     necks of YOLOv5 ("C3" without a shortcut) are the default, and ``kernel=3`` that name in some
     later code; YOLOX (Ge et al. 2021, arXiv:2107.08430) has ``eps=0.001, momentum=0.03``;
-    DAMO-YOLO (Xu et al. 2022, arXiv:2211.15444) has ``shortcut, inner=rep, gather=all``: what every bottleneck gives is
-    joined, not only the last, behind the half as it is. ``depth`` counts bottlenecks: DAMO-YOLO's
-    is three times its own.
+    DAMO-YOLO (Xu et al. 2022, arXiv:2211.15444) has ``shortcut, inner=rep, gather=all``: what
+    every bottleneck gives is joined, not only the last, behind the half as it is. ``depth``
+    counts bottlenecks: DAMO-YOLO's is three times its own.
     """
 
     def __init__(
