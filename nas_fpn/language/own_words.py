@@ -8,6 +8,7 @@ the guide.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from hashlib import sha256
 from importlib.abc import SourceLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -17,7 +18,6 @@ from types import MappingProxyType, ModuleType
 from typing import Any, NoReturn
 
 from nas_fpn.errors import SpaceError
-from nas_fpn.language.layout import near
 from nas_fpn.language.own_rows import row_fault
 from nas_fpn.language.words import WORDS, Row
 
@@ -108,12 +108,12 @@ def _rows_of(file: WordsFile) -> dict[str, Row]:
     module = _run(file)
     found = getattr(module, "words", None)
     if not isinstance(found, dict) or not found:
-        names = [name for name in vars(module) if not name.startswith("_")]
-        hint = "" if hasattr(module, "words") else near("words", names)
+        names = [] if hasattr(module, "words") else get_close_matches("words", vars(module), n=1)
         _fail(
             file,
-            "defines no words" if found in (None, {}) else f"words is {type(found).__name__}",
-            f'define a dict of rows: words = {{"mine": Row("block", operation=mine)}}{hint}',
+            f"words is of type {type(found).__name__}" if found else "defines no words",
+            'define a dict of rows: words = {"mine": Row("block", operation=mine)}'
+            + "".join(f"; there is {name!r}" for name in names),
         )
     return found
 
