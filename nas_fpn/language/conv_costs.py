@@ -14,6 +14,8 @@ __all__ = [
     "deform_inside",
     "dense",
     "depthwise_cost",
+    "dyhead_cost",
+    "dyhead_inside",
     "separable",
     "stride_cost",
     "stride_inside",
@@ -64,6 +66,22 @@ def deform_inside(use: Use) -> int:
     """Offsets and masks; the masks once more."""
     twice = 9 * _groups(use) if use.arguments["mask"] == "sigmoid" else 0
     return (_offsets(use) + twice) * use.after[0] * use.after[1]
+
+
+def dyhead_cost(use: Use) -> tuple[int, int]:
+    """One 3x3 for the places; of each operand a 3x3, a norm, a share; the coefficients at last."""
+    operands, channels = len(use.inputs), use.channels
+    fewer = max(1, channels // 4)
+    window = 9 * channels * (27 + operands * channels)
+    params = window + 27 + operands * 2 * channels + channels + 1
+    params += channels * fewer + fewer + fewer * 4 * channels + 4 * channels
+    points = operands * channels + channels * fewer + fewer * 4 * channels
+    return params, window * use.after[0] * use.after[1] + points
+
+
+def dyhead_inside(use: Use) -> int:
+    """Offsets and masks, the sum so far, and one operand before and behind its norm."""
+    return (27 + 9 + 2 * use.channels) * use.after[0] * use.after[1]
 
 
 def stride_cost(use: Use) -> tuple[int, int]:

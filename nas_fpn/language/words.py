@@ -25,6 +25,8 @@ from nas_fpn.language.conv_costs import (
     deform_inside,
     dense,
     depthwise_cost,
+    dyhead_cost,
+    dyhead_inside,
     separable,
     stride_cost,
     stride_inside,
@@ -127,6 +129,12 @@ WORDS: dict[str, Row] = {
     ),
     "psum": Row("merge", cost=psum_cost),
     "cat": Row("merge", cost=cat_cost, inside=cat_inside),
+    "dyhead": Row(
+        "merge",
+        (Argument("groups", 16, least=1, most=4096),),
+        cost=dyhead_cost,
+        inside=dyhead_inside,
+    ),
     # up
     "nearest": Row("up"),
     "bilinear": Row("up"),

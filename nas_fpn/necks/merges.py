@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nas_fpn.necks.dyhead import DynamicHead
 from nas_fpn.necks.fusion import Asff, GroupedConcat, PerChannel
 
 __all__ = [
@@ -167,4 +168,5 @@ MERGES: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "asff": Asff,
     "psum": PerChannel,
     "cat": GroupedConcat,
+    "dyhead": DynamicHead,
 }

@@ -107,7 +107,7 @@ def every_word() -> str:
                 f"p{4 if row.kind == 'down' else 3} = "
                 + (f"sum(p4, p3 -> {name})" if row.kind == "down" else f"sum(p3, p4 -> {name})")
             )
-    return "\n".join(row for row in rows if "deform" not in row) + "\n"
+    return "\n".join(row for row in rows if "deform3" not in row and "dyhead" not in row) + "\n"
 
 
 def every_variant() -> str:
@@ -119,6 +119,7 @@ def every_variant() -> str:
         else:
             rows.append(f"p3 = {word}[{argument}](p3, p4) -> conv1")
     rows += ["p3 = p3 -> deform3[groups=2, mask=none] relu", "p4 = p4 -> deform3 bn"]
+    rows += ["p3 = dyhead(p3, p4)"]
     return "\n".join(rows) + "\n"
 
 
