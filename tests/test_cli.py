@@ -329,3 +329,33 @@ def test_a_run_that_is_not_there_says_what_to_do(
         assert code == 2
         assert "nas-fpn" in err
         assert "Traceback" not in err
+
+
+def test_verbs_take_own_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    examples = ROOT / "docs" / "examples"
+    space, words = str(examples / "words.space"), ("--words", str(examples / "words.py"))
+    assert run(capsys, "size", space, *words) == (0, "48\n", "")
+    assert run(capsys, "check", space, *words) == (0, f"{space}: 48 genotypes\n", "")
+    neck = tmp_path / "mine.neck"
+    neck.write_text(json.loads(run(capsys, "sample", space, "--json", *words)[1])[0]["text"])
+    code, out, _ = run(capsys, "show", str(neck), *words)
+    assert (code, "agree(p4, p5" in out) == (0, True)
+    to = tmp_path / "folder"
+    exported = ("export", str(neck), "--to", str(to), "--channels", "8,12,16")
+    assert run(capsys, *exported, *words)[0] == 0
+    assert run(capsys, "show", str(to / "neck.neck"), "--words", f"{to}/words/words.py")[1] == out
+
+
+def test_a_wrong_file_of_words_is_a_message_and_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from nas_fpn.language import Row\nwords = {'sum': Row('merge')}\n")
+    code, _, err = run(capsys, "size", "quick", "--words", str(mine))
+    assert (code, err) == (
+        2,
+        f"{mine}: the word 'sum' is shipped already\ngive yours another name\n",
+    )
+    code, _, err = run(capsys, "size", "quick", "--words", str(tmp_path / "none.py"))
+    assert code == 2
+    assert err.startswith(f"{tmp_path / 'none.py'}: cannot be read: No such file or directory\n")

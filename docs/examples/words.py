@@ -26,7 +26,7 @@ class EfficientChannelAttention(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         """Gate ``feature`` [B, C, H, W]."""
         context = feature.mean(dim=(2, 3))  # [B, C]
-        gate = self.mix(context.unsqueeze(1)).squeeze(1).sigmoid()  # [B, C]
+        gate: Tensor = self.mix(context.unsqueeze(1)).squeeze(1).sigmoid()  # [B, C]
         return feature * gate[:, :, None, None]
 
 
@@ -41,7 +41,7 @@ def agree(first: Tensor, second: Tensor) -> Tensor:
     return (first + second) * torch.sigmoid(first * second)
 
 
-class PixelUp(nn.Conv2d):
+class PixelUp(nn.Module):
     """A 1x1 convolution to ratio² times the channels, laid out as ratio x ratio pixels.
 
     ESPCN (Shi et al. 2016, arXiv:1609.05158), with a 1x1 kernel. Where the fine size is odd, the
@@ -49,12 +49,14 @@ class PixelUp(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool, ratio: int = 2) -> None:
-        super().__init__(in_channels, out_channels * ratio**2, 1, bias=bias)
+        super().__init__()
+        self.spread = nn.Conv2d(in_channels, out_channels * ratio**2, 1, bias=bias)
         self.ratio = ratio
 
     def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
         """Take ``feature`` [B, C, h, w] to [B, C', H, W], ``size`` being (H, W)."""
-        return F.pixel_shuffle(super().forward(feature), self.ratio)[..., : size[0], : size[1]]
+        pixels = F.pixel_shuffle(self.spread(feature), self.ratio)  # [B, C', ratio h, ratio w]
+        return pixels[..., : size[0], : size[1]]
 
 
 def pixel_cost(use: Use) -> tuple[int, int]:
