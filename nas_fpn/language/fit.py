@@ -6,6 +6,7 @@ from dataclasses import replace
 from nas_fpn.errors import SpaceError
 from nas_fpn.language.names import is_backbone, is_pyramid, level_of
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
+from nas_fpn.language.space import compile_space
 
 __all__ = ["fit"]
 
@@ -18,7 +19,9 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
     the line. So is what touches a level below the lowest, if the neck has outputs there. Levels
     that the neck lacks at the top are added by ``subsample``.
 
-    Raises SpaceError where the neck lacks levels at the bottom, or nothing is left of it.
+    Raises SpaceError where the neck lacks levels at the bottom, where nothing is left of it, and
+    where what is left is no program at this width: a ``concat[plain]`` that lost an operand can
+    leave unequal channels behind.
     """
     top, bottom = max(levels), min(levels)
     own = sorted({level_of(n) or 0 for n in _targets(architecture.items) if is_pyramid(n)})
@@ -43,7 +46,14 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
     for level in range(have[-1] + 1, top + 1):
         source = (Operand(f"p{level - 1}"),)
         items.append(Line(f"p{level}", level, None, source, (), (Word("subsample"),)))
-    return replace(architecture, items=tuple(items), width=width)
+    fitted = replace(architecture, items=tuple(items), width=width)
+    try:
+        compile_space(str(fitted), file="the neck, cut", holes=False, words=architecture.words)
+    except SpaceError as error:
+        raise SpaceError(
+            f"this neck fits no width {width} with levels {bottom}..{top}\n{error}"
+        ) from error
+    return fitted
 
 
 def _cut(line: Line, kept: range, gone: set[str], architecture: Architecture) -> list[Line]:

@@ -2,7 +2,7 @@
 
 ``spaces()`` draws texts with ranges, repeats, orders, lets, ``each``, ``rest``, optional operands,
 stars, level holes and arguments. It tracks the levels that a name may have, nothing else: all
-features have the neck's width.
+features that a line gives have the neck's width.
 """
 
 from collections.abc import Callable
@@ -48,6 +48,7 @@ class _Writer:
         self.draw = draw
         self.count = 0
         self.lets: dict[str, str] = {}
+        self.narrow = False
 
     def pick(self, *options):
         return self.draw(st.sampled_from(options))
@@ -78,6 +79,9 @@ class _Writer:
         if self.chance():
             rows.append(f"let own = {self.word(BLOCKS)}")
             self.lets["own"] = "block"
+        self.narrow = self.chance()
+        if self.narrow:
+            rows.append("let narrow = {conv1[4] | conv1[6] | conv3}")
         if self.chance():
             rows.append(f"then {self.blocks()}")
         for name, words in (("up", UPS), ("down", DOWNS)):
@@ -105,7 +109,7 @@ class _Writer:
         return "\n".join(rows) + self.pick("\n", "  # end\n", "")
 
     def line(self, names: _Names) -> str:
-        kinds = [self.merge, self.merge, self.single, self.alias]
+        kinds = [self.merge, self.merge, self.single, self.alias, self.joined, self.narrowed]
         if len(names.own) > 1:
             kinds.extend([self.order, self.starred])
         return self.pick(*kinds)(names)
@@ -174,6 +178,25 @@ class _Writer:
         line = f"{text} = {word}({operands}){self.tail(names, levels)}"
         names.own[name] = levels
         return line
+
+    def joined(self, names: _Names) -> str:
+        """Other channels than the neck's, until the blocks behind."""
+        text, name, levels = self.target(names)
+        _, operands = self.operands(names, levels, len(names.own))
+        names.own[name] = levels
+        word = self.word(("concat[plain]", "concat", "sum", "mean"))
+        return f"{text} = {word}({operands}) -> {self.pick('conv3', 'relu conv1 bn')}"
+
+    def narrowed(self, names: _Names) -> str:
+        """Operands of channels that one decision of the file makes equal."""
+        text, name, levels = self.target(names)
+        known = [n for n, own in names.all().items() if own == levels and len(levels) == 1]
+        if not self.narrow or not known:
+            return self.merge(names)
+        first, second = self.pick(*known), self.pick(*known)
+        names.own[name] = levels
+        operands = f"{first} -> narrow, {second} -> narrow{self.pick('', ' relu')}"
+        return f"{text} = {self.word(PAIRS)}({operands}) -> conv1"
 
     def single(self, names: _Names) -> str:
         known = names.all()

@@ -1,5 +1,7 @@
 """A baseline at a run's own width and levels."""
 
+import inspect
+
 import pytest
 
 from nas_fpn.errors import SpaceError
@@ -93,3 +95,28 @@ def test_a_neck_without_the_finest_level_is_refused():
         "this neck has levels 3..7, but 2..4 are asked for\n"
         "choose a baseline that reaches the finest level"
     )
+
+
+def test_a_cut_that_leaves_unequal_channels_is_refused():
+    text = """
+        p3..p4 = c3..c4 -> conv1
+        t@3 = concat[plain](p3, p4)
+        u@3 = concat[plain](p3, p3)
+        p3 = sum(t, u)
+        """
+    neck = parse(inspect.cleandoc(text))
+    assert fit(neck, width=8, levels=(3, 4)).with_width(256) == neck
+    with pytest.raises(SpaceError) as raised:
+        fit(neck, width=8, levels=(3,))
+    assert str(raised.value) == (
+        "this neck fits no width 8 with levels 3..3\n"
+        "the neck, cut:6:13: unequal channels: 8 and 16\n"
+        "    p3 = sum(t, u)\n"
+        "                ^\n"
+        "the operands of 'sum' have equal channels; add `-> conv1` to one of them"
+    )
+
+
+def test_a_width_that_a_stage_cannot_halve_is_refused():
+    with pytest.raises(SpaceError, match="in 2 equal parts, but would give 9"):
+        fit(parse("p3 = c3 -> csp"), width=9, levels=(3,))
