@@ -1,6 +1,7 @@
 """The search: a controller proposes, a runner trains, the record remembers.
 
-Ray's runner stands apart in ``nas_fpn.search.tune``, so that nothing here loads Ray.
+Ray's runner stands apart in ``nas_fpn.search.tune``, so that nothing here loads Ray; so do the
+simulator and its tables, ``simulate``, ``bench`` and ``regret``, which load pyarrow and numpy.
 """
 
 from nas_fpn.search.constraint import CONSTRAINED, SoftConstraint
