@@ -84,7 +84,7 @@ def _follow(module: str, name: str, found: _Found) -> None:
     statement = _module(module)[1][name]
     if isinstance(statement, ast.ImportFrom):
         assert statement.module is not None
-        given = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
+        given = next(alias for alias in statement.names if _bound(alias) == name)
         if not f"{statement.module}.".startswith("nas_fpn.necks."):
             found.imports.add((statement.module, given.name, given.asname or ""))
         elif given.asname is None:
@@ -92,7 +92,7 @@ def _follow(module: str, name: str, found: _Found) -> None:
         else:
             raise ValueError(f"{module} imports {given.name} as {name}: use one name")
     elif isinstance(statement, ast.Import):
-        given = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
+        given = next(alias for alias in statement.names if _bound(alias) == name)
         found.imports.add((given.name, "", given.asname or ""))
     else:
         _collect(module, name, found)
@@ -110,11 +110,16 @@ def _module(name: str) -> tuple[str, dict[str, ast.stmt]]:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             bound[statement.name] = statement
         elif isinstance(statement, ast.Import | ast.ImportFrom):
-            bound.update({alias.asname or alias.name: statement for alias in statement.names})
+            bound.update({_bound(alias): statement for alias in statement.names})
         elif isinstance(statement, ast.Assign | ast.AnnAssign):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             bound.update({t.id: statement for t in targets if isinstance(t, ast.Name)})
     return text, bound
+
+
+def _bound(alias: ast.alias) -> str:
+    """The name that an import binds: of ``import a.b`` it is ``a``."""
+    return alias.asname or alias.name.partition(".")[0]
 
 
 def _loaded(statement: ast.stmt) -> set[str]:

@@ -14,6 +14,7 @@ __all__ = ["GIVEN", "row_fault"]
 # What a constructor may ask for beside the arguments of its word; the plan of a neck gives it.
 GIVEN = ("in_channels", "out_channels", "channels", "bias", "operands", "ratio")
 MOST_OPERANDS = 64
+MOST_PARTS = 64
 
 Fault = tuple[str, str]  # what, how to mend
 
@@ -62,6 +63,8 @@ def _shape(name: str, row: Row) -> Iterator[Fault]:
         if wrong:
             kind = "a block" if what == "norm" else "a merge"
             yield f"{name!r} is of kind {row.kind!r}, but says {what}", f"only {kind} says that"
+    if not 1 <= row.parts <= MOST_PARTS:
+        yield f"{name!r} has {row.parts} parts", f"parts is a whole number from 1 to {MOST_PARTS}"
     if row.mixes and not row.gives:
         mend = "say gives=True, and take out_channels"
         yield f"{name!r} mixes operands of different channels, but gives none of its own", mend
@@ -73,6 +76,8 @@ def _arguments(name: str, arguments: tuple[Argument, ...]) -> Iterator[Fault]:
         if not re.fullmatch("[a-z][a-z0-9_]*", argument.name) or names.count(argument.name) > 1:
             mend = "a name of its own: lower-case letters, digits and _, a letter first"
             yield f"{name!r} has the argument {argument.name!r}", mend
+        if argument.name == "plain":
+            yield f"{name!r} has the argument 'plain'", "that is concat's own; take another name"
         free = argument.name in ("channels", "bias")
         if (argument.default is None) != free:
             mend = "write CHANNELS or BIAS" if free else "give it the constructor's default"
@@ -80,6 +85,22 @@ def _arguments(name: str, arguments: tuple[Argument, ...]) -> Iterator[Fault]:
                 f"the argument {argument.name!r} of {name!r} has {argument.default!r} as default",
                 mend,
             )
+        elif not free and not _fits(argument):
+            yield (
+                f"the argument {argument.name!r} of {name!r} cannot be {argument.default!r}",
+                "its default is one of its options, or in least..most, and odd where that is said",
+            )
+
+
+def _fits(argument: Argument) -> bool:
+    """Whether an argument's default is one of the values that brackets could give."""
+    default = argument.default
+    if isinstance(default, bool):
+        return default is False and not argument.options
+    if isinstance(default, str):
+        return default in argument.options
+    assert default is not None
+    return argument.least <= default <= argument.most and not (argument.odd and default % 2 == 0)
 
 
 def _operation(name: str, row: Row, module: str) -> Iterator[Fault]:

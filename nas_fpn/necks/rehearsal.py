@@ -25,7 +25,7 @@ __all__ = ["image_features", "rehearsals", "rehearse"]
 IMAGE_SIZE = 72  # pixels: odd sides at levels 3, 4 and 5
 BATCH = 2
 CHANNELS = {3: 12, 4: 20, 5: 28}
-HEAD = "width 16\np3..p5 = c3..c5 -> conv1\n"
+LATERALS = "p3..p5 = c3..c5 -> conv1\n"
 
 
 def rehearse(words: Words) -> None:
@@ -62,8 +62,13 @@ def _texts(name: str, row: Row) -> Iterator[str]:
         for option in argument.options
         if option != argument.default
     ]
+    options += [f"[{a.name}]" for a in row.arguments if a.default is False]
     for word in [name, *(name + option for option in options)]:
-        yield from (HEAD + line for line in _lines(word, row))
+        yield from (f"width {_width(row)}\n{LATERALS}{line}" for line in _lines(word, row))
+
+
+def _width(row: Row) -> int:
+    return 16 * row.parts
 
 
 def _lines(word: str, row: Row) -> Iterator[str]:
@@ -72,6 +77,9 @@ def _lines(word: str, row: Row) -> Iterator[str]:
         low, high = row.operands
         for count in sorted({low, min(high, low + 1)}):
             operands = ", ".join(f"p{3 + k % 3}" for k in range(count))
+            yield f"p3 = {word}({operands})"
+        if row.mixes:
+            operands = ", ".join(f"p{3 + k % 3} -> conv1[{8 + k}]" for k in range(low))
             yield f"p3 = {word}({operands})"
     elif row.kind == "block":
         yield f"p4 = {source}4 -> {word}"
@@ -90,6 +98,7 @@ def _fault(name: str, row: Row, text: str, words: Words) -> tuple[str, str] | No
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             made = neck(image_features(neck))
         swapped = _swapped(architecture, name, row, words)
+        spoilt = _spoilt(name, row, words)
     except Exception as error:  # a user's code may raise anything
         what = str(error).partition("\n")[0]
         return f"{name!r} raises {type(error).__name__}: {what}", "mend its operation or its cost"
@@ -98,7 +107,7 @@ def _fault(name: str, row: Row, text: str, words: Words) -> tuple[str, str] | No
     given = {level: (_side(level), _side(level)) for level in neck.inputs}
     sizes = level_sizes(lower(architecture), given)
     for level, feature in zip(neck.levels, made, strict=True):
-        shape = [16, *sizes[level]]
+        shape = [_width(row), *sizes[level]]
         if list(feature.shape[1:]) != shape:
             return (
                 f"{name!r} gives {list(feature.shape[1:])} where p{level} is {shape}",
@@ -116,6 +125,8 @@ def _fault(name: str, row: Row, text: str, words: Words) -> tuple[str, str] | No
                 f"{name!r} has {there - other} {what}, but its cost says {said - other}",
                 "cost(use) gives (parameters, multiply-adds), as torch.utils.flop_counter halved",
             )
+    if spoilt:
+        return f"{name!r} changes the feature that it takes", "others read it: work on a new one"
     if swapped is not None and not torch.allclose(swapped, made[0], rtol=1e-4, atol=1e-5):
         return f"{name!r} commutes, says its row, but does not", "leave commutes out"
     return None
@@ -133,6 +144,21 @@ def _free(name: str, words: Words) -> Words:
     """The same words, where this one costs nothing."""
     row = replace(words.rows[name], cost=lambda use: (0, 0))
     return replace(words, rows={**words.rows, name: row})
+
+
+def _spoilt(name: str, row: Row, words: Words) -> bool:
+    """Whether a feature that the word takes is another behind it; trains the neck for one step."""
+    source, target = (4, 5) if row.kind == "down" else (4, 3)
+    line = f"p{target} = sum(p{target}, p{source} -> {name})"
+    if row.kind == "merge":
+        operands = ", ".join(f"p{4 + k % 2}" for k in range(row.operands[0]))
+        line = f"x@4 = {name}({operands}) -> conv1\np5 = sum(p5, x)"
+    head = f"width {_width(row)}\n{LATERALS}"
+    neck, plain = (_neck(parse(head + more, words=words)) for more in (line, ""))
+    made = neck.train()(image_features(neck))
+    torch.stack([feature.square().mean() for feature in made]).sum().backward()
+    untouched = neck.levels.index(source)
+    return not torch.equal(made[untouched], plain(image_features(plain))[untouched])
 
 
 def _swapped(architecture: Architecture, name: str, row: Row, words: Words) -> Tensor | None:
