@@ -16,6 +16,8 @@ from nas_fpn.record import (
     Record,
     Report,
     ask_event,
+    pause_event,
+    promote_event,
     read_history,
     report_event,
     tell_event,
@@ -88,6 +90,19 @@ def test_a_trial_under_way_has_no_outcome(path: Path) -> None:
     history = read_history(write(path, *EVENTS[:3]))
     assert history.entries[0].outcome is None
     assert history.entries[0].reports == (REPORT,)
+
+
+def test_a_trial_is_paused_until_it_is_promoted_or_told(path: Path) -> None:
+    waits = (*EVENTS[:3], pause_event(0, 100))
+    (entry,) = read_history(write(path, *waits)).entries
+    assert (entry.pauses, entry.paused, entry.outcome) == ((100,), True, None)
+    promoted = path.with_name("promoted.jsonl")
+    (entry,) = read_history(write(promoted, *waits, promote_event(0, 100))).entries
+    assert (entry.pauses, entry.paused) == ((100,), False)
+    ended = path.with_name("ended.jsonl")
+    outcome = Outcome("stopped", REPORT.scores, 100, 1.5)
+    (entry,) = read_history(write(ended, *waits, tell_event(0, outcome))).entries
+    assert (entry.pauses, entry.paused, entry.outcome) == ((100,), False, outcome)
 
 
 @pytest.mark.parametrize("kept", [1, 10, 60])
@@ -188,6 +203,11 @@ def test_a_line_that_the_disk_does_not_take_leaves_the_record_valid(path: Path) 
             "state must be one of complete",
         ),
         (6, json.dumps({**tell_event(1, OUTCOME), "of": 1}), "of must name an earlier trial"),
+        (4, json.dumps(pause_event(0, 50)), "pause: trial 0 has no report at step 50"),
+        (4, json.dumps(promote_event(0, 100)), "promote: trial 0 is not paused at step 100"),
+        (5, json.dumps(pause_event(0, 100)), "pause: trial 0 has already ended"),
+        (6, json.dumps(pause_event(2, 100)), "pause: trial 2 was never asked"),
+        (6, '{"event": "pause", "trial": 1}', "pause: 'steps' is missing"),
     ],
 )
 def test_what_is_malformed_is_named_by_file_and_line(

@@ -36,6 +36,15 @@ class Controller(Protocol):
     Asks may run ahead of tells by the number of workers and more; tells come in any order. Two
     controllers of one seed that saw the same asks and tells propose the same next: ask number n
     draws from :func:`generator` ``(seed, n)`` and from nothing else. That is how a search resumes.
+
+    Scores at different budgets are never mixed: ``complete`` and ``repeated``, at the full steps,
+    are one population; a ``stopped`` score compares with scores at equal steps (a rank within its
+    rung) or is not used as a value at all.
+
+    A trial is told once, with how it ended. One that a search has paused has not ended: it is an
+    ask in flight, and is told ``complete`` if it is promoted to the end, ``stopped`` as soon as
+    nothing that can still come would promote it. Telling it ``stopped`` at every pause would need
+    a second tell of the same trial, and is worth little to a controller that mixes no budgets.
     """
 
     def ask(self) -> Trial:

@@ -61,6 +61,7 @@ class Loop:
         self._controller = controller
         self._plan = plan
         self._entries: list[Entry] = []
+        self._controls: set[str] = set()  # the baselines that were asked, by source
         self._own: dict[int, Trial] = {}  # the controller's trial, by number in the run
         self._trained = 0
         self._free = 0  # proposals in a row that did not need training
@@ -179,8 +180,8 @@ class Loop:
         return self._trained + ahead < self._plan.trials and self._free < self._plan.free
 
     def _missing(self) -> Baseline | None:
-        sources = {entry.source for entry in self._entries if entry.is_baseline}
-        return next((b for b in self._plan.baselines if f"baseline:{b.name}" not in sources), None)
+        there = (b for b in self._plan.baselines if f"baseline:{b.name}" not in self._controls)
+        return next(there, None)
 
     def _ask(self) -> None:
         number = len(self._entries)
@@ -197,9 +198,14 @@ class Loop:
             genotype = trial.genotype
         entry = Entry(number, source, genotype, facts.neck, facts.text, facts.cost)
         self._record.append(ask_event(entry))
-        self._entries.append(entry)
+        self._enlist(entry)
         self._progress.append(Asked(entry))
         self._settle(number)
+
+    def _enlist(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        if entry.is_baseline:
+            self._controls.add(entry.source)
 
     def _proposal(self) -> Trial:
         trial = self._controller.ask()
@@ -282,7 +288,7 @@ class Loop:
                 entry = replace(
                     entries[event["trial"]], reports=(), outcome=None, pauses=(), paused=False
                 )
-                self._entries.append(entry)
+                self._enlist(entry)
                 if not entry.is_baseline:
                     self._repeat_ask(entry, strict=position >= accepted)
             elif event["event"] == "report":
