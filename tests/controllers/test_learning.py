@@ -5,14 +5,17 @@ measurements; Student's t of the paired differences must exceed what chance alon
 case of a hundred. Seeds are fixed, so that a test passes always or never.
 """
 
+import random
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from nas_fpn.record import Outcome, Trial
 from nas_fpn.search.controller import Controller, Problem
 from nas_fpn.search.loading import load_controller
-from tests.controllers.planted import Make, race, students_t, tables
+from tests.controllers.planted import PROBLEM, Make, race, students_t, tables
 
 FOLDER = Path(__file__).parents[2] / "controllers"
 LEARNING = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "random_search")
@@ -60,3 +63,39 @@ def test_random_search_does_not_beat_itself() -> None:
     here = [final("random_search", 0, seed, 16) for seed in range(FEW)]
     drawn = [a - b for a, b in zip(other, here, strict=True)]
     assert abs(students_t(drawn)) < BEYOND_CHANCE[FEW]
+
+
+FRONTS = [name for name in LEARNING if name in {"evolution", "optuna_sampler", "surrogate"}]
+WORST_AP, WORST_GMACS = 0.25, 20.0  # the corner that the area under a front is measured from
+
+
+@cache
+def front(name: str, table: int, seed: int) -> float:
+    """The area that 120 necks dominate where AP and cost pull apart; four train at a time."""
+    problem = replace(PROBLEM, objectives=("ap", "-gmacs"))
+    controller = make(name)(problem, seed)
+    order = random.Random(seed)
+    training: list[Trial] = []
+    points = []
+    for _ in range(120):
+        training.append(controller.ask())
+        if len(training) == 4:
+            trial = training.pop(order.randrange(4))
+            gmacs = PROBLEM.describe(trial.genotype)["gmacs"]
+            scores = {"ap": tables()[table].measured(trial.genotype, seed), "-gmacs": -gmacs}
+            controller.tell(trial, Outcome("complete", scores, 300))
+            points.append((tables()[table].truth(trial.genotype), WORST_GMACS - gmacs))
+    area = saved = 0.0
+    for ap, saving in sorted(points, reverse=True):
+        area += max(0.0, saving - saved) * max(0.0, ap - WORST_AP)
+        saved = max(saved, saving)
+    return area
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", range(3), ids=[table.name for table in tables()])
+@pytest.mark.parametrize("name", FRONTS)
+def test_a_controller_that_keeps_a_front_finds_a_better_one(name: str, table: int) -> None:
+    seeds = range(FEW)
+    gained = [front(name, table, s) - front("random_search", table, s) for s in seeds]
+    assert students_t(gained) > BEYOND_CHANCE[FEW]
