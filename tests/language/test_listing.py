@@ -7,6 +7,7 @@ from nas_fpn.language.listing import IN_CHANNELS, Listed, list_necks, table_text
 from nas_fpn.language.lower import lower
 from nas_fpn.necks import Neck
 
+GRIDS = {"fpg", "gfpn", "opanas"}  # of many pathways
 NECKS = {neck.name: neck for neck in list_necks()}
 
 
@@ -20,7 +21,7 @@ def test_a_neck_names_its_paper_and_is_short(neck: Listed) -> None:
     assert neck.title
     assert not neck.title.startswith("#")
     assert neck.paper[-4:].isdecimal() or "arXiv:" in neck.paper or neck.name == "none"
-    assert 1 <= neck.lines <= 15
+    assert 1 <= neck.lines <= (15 if neck.name not in GRIDS else 65)
 
 
 @pytest.mark.parametrize("name", ["bifpn", "fpn", "none", "slim_pan"])

@@ -237,7 +237,13 @@ def test_message_names_levels_with_a_gap() -> None:
         Neck(parse("p3..p5 = c3 -> conv1".replace("..p5", "") + "\np4 = c5 -> conv1"), (8,))
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if len(lower(ZOO[name]).nodes) > 24 else ())
+        for name in SHIPPED
+    ],
+)
 def test_a_neck_can_be_traced_for_export(name: str) -> None:
     neck = build(ZOO[name]).eval()
     given = features(neck, (16, 16), batch=1)
