@@ -8,11 +8,10 @@ happen to fit each other (language.md: checks look at all options, not at one wa
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from nas_fpn.language.channels import MOST_CHANNELS, Channels, unknown
+from nas_fpn.language.channels import Channels, unknown
 from nas_fpn.language.layout import Source, Span, near
 from nas_fpn.language.names import BACKBONE_LEVELS, is_backbone, is_pyramid, level_of
 from nas_fpn.language.parse import MOST_OPERANDS
-from nas_fpn.language.slots import MOST_OPTIONS
 from nas_fpn.language.syntax import (
     Body,
     Feature,
@@ -247,7 +246,7 @@ class _Check:
             for channel in channels:
                 found.setdefault(channel, term.feature.span)
             if any(map(joins, words)):
-                sums = self.sums(line, sums, channels, optional=term.optional)
+                sums = self.words.sums(line.span, sums, channels, optional=term.optional)
         if not mixes and len(found) > 1:
             (one, _), (two, span), *_ = found.items()
             same = next(w.name for w in words if not self.rows[w.name].mixes)
@@ -262,25 +261,6 @@ class _Check:
         channels = self.addends(line, channels, levels, block)
         blocks = self.program.then if line.blocks is None else line.blocks
         return Value(levels, self.words.along(blocks, channels, Moves(False, False), fixed=False))
-
-    def sums(
-        self,
-        line: Statement,
-        before: frozenset[Channels],
-        term: frozenset[Channels],
-        *,
-        optional: bool,
-    ) -> frozenset[Channels]:
-        """Every sum of what operands could have; an empty ``before`` is nothing yet."""
-        found = frozenset(a + b for a in before for b in term) if before else term
-        found |= before if optional else frozenset()
-        most = max(channels.most for channels in found)
-        if len(found) > MOST_OPTIONS or most > MOST_CHANNELS:
-            what = f"more than {MOST_OPTIONS} different numbers of channels"
-            if most > MOST_CHANNELS:
-                what = f"{most} channels, more than {MOST_CHANNELS}"
-            self.fail(line.span, f"'concat[plain]' could give {what}", "write `-> conv1` behind it")
-        return found
 
     def addends(
         self, line: Statement, channels: frozenset[Channels], levels: frozenset[int], block: _Block

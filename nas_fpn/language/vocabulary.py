@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nas_fpn.language.channels import Channels, number, unknown
+from nas_fpn.language.channels import MOST_CHANNELS, Channels, number, unknown
+from nas_fpn.language.layout import Span
 from nas_fpn.language.program import Word
 from nas_fpn.language.row import Row, gives, parts
+from nas_fpn.language.slots import MOST_OPTIONS
 from nas_fpn.language.syntax import LetName, Program, WordHole, WordSlot
 
 __all__ = ["Moves", "Value", "Vocabulary", "moves"]
@@ -94,6 +96,27 @@ class Vocabulary:
                 f"{word.name!r} makes its channels in {cut} equal parts, but would give {wrong}",
                 f"write a width that {cut} divides, or {word.name}[{wrong + -wrong % cut}]",
             )
+
+    def sums(
+        self,
+        span: Span,
+        before: frozenset[Channels],
+        term: frozenset[Channels],
+        *,
+        optional: bool,
+    ) -> frozenset[Channels]:
+        """Every sum of what operands could have; an empty ``before`` is nothing yet."""
+        found = frozenset(a + b for a in before for b in term) if before else term
+        found |= before if optional else frozenset()
+        most = max(channels.most for channels in found)
+        if len(found) > MOST_OPTIONS or most > MOST_CHANNELS:
+            what = f"more than {MOST_OPTIONS} different numbers of channels"
+            if most > MOST_CHANNELS:
+                what = f"{most} channels, more than {MOST_CHANNELS}"
+            self.program.source.fail(
+                span, f"'concat[plain]' could give {what}", "write `-> conv1` behind it"
+            )
+        return found
 
     def along(
         self,
