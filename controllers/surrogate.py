@@ -322,8 +322,12 @@ class Surrogate:
         held = learnt + running
         mean: Array = np.zeros(len(choices) - held)
         square: Array = np.zeros(len(choices) - held)
+        distances = {
+            mixture: _distance(choices, features, held, mixture)
+            for mixture in {model.mixture for model, _ in self._models}
+        }
         for model, weight in self._models:
-            kernel = _kernel(_distance(choices, features, held, model.mixture), model.length)
+            kernel = _kernel(distances[model.mixture], model.length)
             noisy = kernel[:held] + model.noise * np.eye(held)
             factor = np.linalg.cholesky(noisy)
             half = np.linalg.solve(factor[:learnt, :learnt], target)

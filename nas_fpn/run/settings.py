@@ -99,7 +99,7 @@ class RunSettings(BaseModel):
     words: tuple[str, ...] = Field(
         (), description="Python files of own words, which space and baselines may use"
     )
-    controller: str = Field("optuna_sampler", description="a shipped name, or a path")
+    controller: str = Field("surrogate", description="a shipped name, or a path")
     seed: int = Field(0, ge=0, description="of the controller and of every trial")
     objective: str | tuple[str, ...] = Field(
         "ap", description=f"what the controller is told, or a list: {', '.join(OBJECTIVES)}"
