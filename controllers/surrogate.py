@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 MIXTURES = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))  # how choices and features share in a distance
 LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in root mean square distances of two random necks
 NOISES = (0.03, 0.1, 0.3, 1.0)  # variance of the noise, in those of the score
-MOST = 256  # scores that a model is fitted to: the best half and the latest
+MOST = 200  # scores that a model is fitted to: the best half and the latest
 BEYOND = 4.0  # standard deviations at which a feature is cut
 RHO = 0.05  # of the augmented Chebyshev weighting, as in ParEGO
 
@@ -49,13 +49,13 @@ def controller(
 ) -> "Surrogate":
     """Upper confidence bounds of an ensemble of kernel ridges.
 
-    Until ``start`` necks are known, asks are random. After that each ask compares ``mutants``
-    children of the ``parents`` best necks (a child differs in one choice, and with the chance
-    ``more`` in one further, again and again), ``fresh`` random necks, and the ``keep`` best
-    candidates that the ask before did not propose. The bound is the mean of the ``members`` best
-    models plus ``kappa`` standard deviations. Where the best model ranks the known necks, each
-    predicted from the others, no better than ``trust`` (Spearman's correlation), the first child
-    is proposed unseen: evolution.
+    Until ``start`` necks are known and two of their scores differ, asks are random. After that
+    each ask compares ``mutants`` children of the ``parents`` best necks (a child differs in one
+    choice, and with the chance ``more`` in one further, again and again), ``fresh`` random necks,
+    and the ``keep`` best candidates that the ask before did not propose. The bound is the mean of
+    the ``members`` best models plus ``kappa`` standard deviations. Where the best model ranks the
+    known necks, each predicted from the others, no better than ``trust`` (Spearman's
+    correlation), the first child is proposed as it comes: evolution.
     """
     for name, value, least in (
         ("start", start, 2),
@@ -125,6 +125,7 @@ class Surrogate:
         self._asked = 0
         self._seen: set[str] = set()
         self._known: dict[str, Known] = {}
+        self._scores: set[tuple[float, ...]] = set()
         self._running: dict[int, Genotype] = {}
         self._kept: dict[str, Genotype] = {}
         self._rows: dict[str, tuple[Array, Array]] = {}  # of what is known, running or kept
@@ -156,12 +157,13 @@ class Surrogate:
             if identity not in self._known or self._known[identity].scores is None:
                 scores = tuple(outcome.scores[name] for name in self._problem.objectives)
                 self._known[identity] = Known(trial.genotype, scores)
+                self._scores.add(scores)
         elif outcome.state == "rejected":
             self._known.setdefault(identity, Known(trial.genotype, None))
 
     def _proposal(self, chance: random.Random) -> Genotype:
-        scored = {known.scores for known in self._known.values() if known.scores is not None}
-        if len(self._known) < self._habits.start or len(scored) < 2 or not self._open:
+        few = len(self._known) < self._habits.start or len(self._scores) < 2
+        if few or not self._open:
             return self._random(chance)
         known = self._recent()
         values = self._values([one.scores for one in known], chance)
@@ -188,8 +190,7 @@ class Surrogate:
         if len(known) <= MOST:
             return known
         first = [-math.inf if one.scores is None else one.scores[0] for one in known]
-        order = sorted(range(len(known)), key=lambda i: -first[i])
-        best = set(order[: MOST // 2])
+        best = set(np.argsort(-np.array(first), kind="stable")[: MOST // 2].tolist())
         latest = [i for i in reversed(range(len(known))) if i not in best]
         return [known[i] for i in sorted([*best, *latest[: MOST - len(best)]])]
 
