@@ -20,9 +20,12 @@ class Panel:
 
 
 def draw_panels(panels: Sequence[Panel], *, across: str, up: str) -> str:
-    """Panels side by side with one scale, logarithmic upwards, and a legend below."""
+    """Panels side by side with one scale, logarithmic upwards, and a legend below.
+
+    What is below a 200th of the largest value, 0 too, lies on the floor.
+    """
     values = [v for panel in panels for line in panel.lines.values() for v in line if v > 0]
-    low, high = math.log10(min(values)), math.log10(max(values))
+    low, high = math.log10(max(min(values), max(values) / 200)), math.log10(max(values))
     count = max(len(line) for panel in panels for line in panel.lines.values())
     labels = list(panels[0].lines)
     wide = LEFT + len(panels) * (WIDTH + GAP)

@@ -90,8 +90,8 @@ def _row(
     found = []
     for mark in marks:
         mean = mean_of(found_after(searches, mark))
-        regret = {"regret": best - mean.value, "low": best - mean.high, "high": best - mean.low}
-        found.append({"trials": mark, "ap": mean.value, **regret})
+        regret, low, high = (max(best - ap, 0.0) for ap in (mean.value, mean.high, mean.low))
+        found.append({"trials": mark, "ap": mean.value, "regret": regret, "low": low, "high": high})
     hours = fmean(search.points[-1].seconds for search in searches) / 3600
     trained = fmean(search.points[-1].trials for search in searches)
     return {
