@@ -32,13 +32,13 @@ class Cost:
     activation_bytes: int
 
 
-def cost(architecture: Architecture, in_channels: Mapping[int, int], *, image_size: int) -> Cost:
+def cost(neck: Architecture | Graph, in_channels: Mapping[int, int], *, image_size: int) -> Cost:
     """Cost the neck for square images of ``image_size`` pixels.
 
     ``in_channels`` gives the backbone's channels by level, at least of the levels that the
     program reads; its features halve by rounding up. Raises ValueError where one is missing.
     """
-    graph = lower(architecture)
+    graph = neck if isinstance(neck, Graph) else lower(neck)
     missing = [level for level in graph.inputs if level not in in_channels]
     if missing:
         raise ValueError(

@@ -159,10 +159,10 @@ def make_problem(
 
     @lru_cache(maxsize=REMEMBERED)
     def describe(genotype: Genotype) -> Mapping[str, float]:
-        neck = canonical(decode(space, genotype))
-        price = cost(neck, in_channels, image_size=image_size)
+        graph = lower(canonical(decode(space, genotype)))
+        price = cost(graph, in_channels, image_size=image_size)
         return MappingProxyType(
-            features(lower(neck), price, words=words, reads=frame.reads, levels=frame.levels)
+            features(graph, price, words=words, reads=frame.reads, levels=frame.levels)
         )
 
     return Problem(
