@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--image-size", type=int, default=512, help="pixels")
+    parser.add_argument("--image-size", type=int, default=256, help="pixels")
     parser.add_argument("--only", help="pairs whose name holds this")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -179,6 +179,86 @@ def pairs(image_size: int) -> Iterator[Pair]:
         ),
         change=("repeat 7:", "repeat 3:"),
     )
+    yield Pair(
+        "nas_fcos",
+        f"{mmdet}, plain convolutions",
+        "mmdet.nas_fcos",
+        three,
+        lambda: BesideC2(
+            mmdet_neck("nasfcos_fpn", "NASFCOS_FPN")(
+                list(top), 256, 5, start_level=1, norm_cfg={"type": "BN"}, conv_cfg=None
+            )
+        ),
+        change=("deform3[groups=2]", "conv3"),
+    )
+    yield Pair(
+        "hrfpn",
+        mmdet,
+        "mmdet.hrfpn",
+        (32, 64, 128, 256),
+        lambda: mmdet_neck("hrfpn", "HRFPN")([32, 64, 128, 256], 256),
+    )
+    yield Pair("fpg", mmdet, "mmdet.fpg", three, lambda: fpg(three))
+    yield Pair(
+        "yolox",
+        f"{mmdet}, all channels 128",
+        "mmdet.yolox",
+        (128, 128, 128),
+        lambda: mmdet_neck("yolox_pafpn", "YOLOXPAFPN")([128] * 3, 128, num_csp_blocks=3),
+        change=("width 256", "width 128"),
+    )
+
+
+class BesideC2(nn.Module):
+    """mmdetection's NAS-FCOS wants the finest level too, which it does not read."""
+
+    def __init__(self, neck: nn.Module) -> None:
+        super().__init__()
+        self.neck = neck
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        return self.neck.state_dict(*args, **kwargs)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        made: Sequence[Tensor] = self.neck([inputs[0], *inputs])
+        return made
+
+
+def fpg(channels: Sequence[int]) -> nn.Module:
+    """As configured there, which is the only way that it runs."""
+    norm = {"type": "BN"}
+    conv = {
+        "type": "conv",
+        "kernel_size": 1,
+        "norm_cfg": norm,
+        "inplace": False,
+        "order": ("act", "conv", "norm"),
+    }
+    down = conv | {"type": "interpolation_conv", "mode": "nearest", "kernel_size": 3}
+    made: nn.Module = mmdet_neck("fpg", "FPG")(
+        list(channels),
+        256,
+        5,
+        stack_times=9,
+        paths=["bu"] * 9,
+        inter_channels=256,
+        same_down_trans=None,
+        same_up_trans=conv | {"kernel_size": 3, "stride": 2, "padding": 1},
+        across_lateral_trans=conv,
+        across_down_trans=down,
+        across_up_trans=None,
+        across_skip_trans=conv,
+        output_trans={
+            "type": "last_conv",
+            "kernel_size": 3,
+            "order": ("act", "conv", "norm"),
+            "inplace": False,
+        },
+        norm_cfg=norm,
+        add_extra_convs=True,
+        skip_inds=[(0, 1, 2, 3), (0, 1, 2), (0, 1), (0,), ()],
+    )
+    return made
 
 
 class EffdetBiFpn(nn.Module):

@@ -1,17 +1,11 @@
-"""The parameter names of public necks, and how a state dict of theirs becomes one of ours.
+"""A state dict of a public neck becomes one of ours, by the tables of ``references.py``."""
 
-A table has rows ``(theirs, line, place)``: the prefix in the reference, the module of a line of
-the shipped program, and a place in it, written in words (``conv1``, ``operand2.stride``,
-``merge``), so that a norm or an activation more moves nothing. A row whose place the program
-does not have is passed over: one table serves every configuration of a reference.
-"""
-
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import pairwise
 
 from torch import Tensor
 
+from nas_fpn.export.references import REFERENCES, Facts
 from nas_fpn.language.graph import Node, Op
 from nas_fpn.language.layout import near
 from nas_fpn.language.lower import lower
@@ -21,8 +15,6 @@ from nas_fpn.necks.neck import Neck
 
 __all__ = ["REFERENCES", "from_published", "name_here", "published_names"]
 
-Rows = Iterator[tuple[str, str, str]]
-
 # How TensorFlow calls what torch calls otherwise; all other last parts are torch's.
 _TENSORS = {
     "kernel": "weight",
@@ -31,7 +23,10 @@ _TENSORS = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-_NORMS = ("bn", "gn")  # as mmcv names a norm by its kind
+
+
+# The convolution that ends a word of several parts.
+_LAST = {"sep3": ".pointwise", "sep5": ".pointwise", "deform3": ".convolution"}
 
 
 def from_published(
@@ -110,7 +105,7 @@ def published_names(reference: str, architecture: Architecture) -> dict[str, str
     graph = lower(architecture)
     nodes = {node.key: node for node in graph.nodes}
     passes = {key.split(".")[1] for key in nodes if key.startswith("repeat1.")}
-    facts = _Facts(graph.inputs, tuple(f"repeat1.{n + 1}." for n in range(len(passes))))
+    facts = Facts(graph.inputs, tuple(f"repeat1.{n + 1}." for n in range(len(passes))))
     names = {}
     for theirs, line, place in REFERENCES[reference](facts):
         here = _place(nodes[line], place) if line in nodes else None
@@ -130,128 +125,6 @@ def name_here(name: str, names: Mapping[str, str]) -> str | None:
         prefix, _, last = prefix.rpartition(".")
         rest = f".{_TENSORS.get(last, last)}{rest}"
     return names[prefix] + rest if prefix else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What the tables want to know: the levels read, and the prefixes of the repeat's passes."""
-
-    levels: tuple[int, ...]
-    passes: tuple[str, ...]
-
-    @property
-    def top(self) -> int:
-        return self.levels[-1]
-
-    def convolved(self, level: int) -> str:
-        """The line that convolves a level after the way down of an FPN."""
-        return f"p{level}_2" if level == self.top else f"p{level}_3"
-
-
-def _torchvision_fpn(facts: _Facts) -> Rows:
-    """``FeaturePyramidNetwork``; checkpoints of its first version lack the ``.0``."""
-    for i, level in enumerate(facts.levels):
-        for blocks, line, conv in (
-            ("inner_blocks", f"p{level}", "conv1"),
-            ("layer_blocks", facts.convolved(level), "conv3"),
-        ):
-            yield f"{blocks}.{i}", line, conv
-            yield f"{blocks}.{i}.0", line, conv
-            yield f"{blocks}.{i}.1", line, "norm"
-    for level in (facts.top + 1, facts.top + 2):
-        yield f"extra_blocks.p{level}", f"p{level}", "stride"
-
-
-def _mmdet_fpn(facts: _Facts) -> Rows:
-    for i, level in enumerate(facts.levels):
-        yield from _mmcv(f"lateral_convs.{i}", f"p{level}", "conv1")
-        yield from _mmcv(f"fpn_convs.{i}", facts.convolved(level), "conv3")
-    for extra in range(1, 4):
-        line = f"p{facts.top + extra}"
-        yield from _mmcv(f"fpn_convs.{len(facts.levels) + extra - 1}", line, "stride")
-
-
-def _mmdet_pafpn(facts: _Facts) -> Rows:
-    yield from _mmdet_fpn(facts)
-    for i, level in enumerate(facts.levels[1:]):
-        after = 3 if level == facts.top else 4
-        yield from _mmcv(f"downsample_convs.{i}", f"p{level}_{after}", "operand2.stride")
-        yield from _mmcv(f"pafpn_convs.{i}", f"p{level}_{after + 1}", "conv3")
-
-
-# The lines of a cell in the order of effdet's nodes 0 to 7, and what the first cell projects:
-# a node, and the offset of the input. Line 6 of the first cell is preceded by p6's own.
-_BIFPN = ("p6", "p5", "p4", "p3", "p4_2", "p5_2", "p6_2", "p7")
-_BIFPN_FIRST = ("p6_2", "p5", "p4", "p3", "p4_2", "p5_2", "p6_3", "p7_2")
-_BIFPN_PROJECTIONS = ((1, 2), (2, 1), (3, 0), (4, 1), (5, 2))
-
-
-def _effdet_bifpn(facts: _Facts) -> Rows:
-    """``BiFpn`` over levels 3 to 7 of three features, its fusion by any of the three rules."""
-    yield "resample.3.conv.conv", "p6", "conv1"
-    yield "resample.3.conv.bn", "p6", "norm"
-    cells = [_BIFPN_FIRST, *(tuple(f"{n}{line}" for line in _BIFPN) for n in facts.passes)]
-    for cell, lines in enumerate(cells):
-        for node, line in enumerate(lines):
-            there = f"cell.{cell}.fnode.{node}"
-            yield f"{there}.combine.edge_weights", line, "merge.weight"
-            yield f"{there}.after_combine.conv.conv_dw", line, "sep3.depthwise"
-            yield f"{there}.after_combine.conv.conv_pw", line, "sep3.pointwise"
-            yield f"{there}.after_combine.conv.bn", line, "norm"
-    for node, offset in _BIFPN_PROJECTIONS:
-        there = f"cell.0.fnode.{node}.combine.resample.{offset}.conv"
-        yield f"{there}.conv", _BIFPN_FIRST[node], "operand1.conv1"
-        yield f"{there}.bn", _BIFPN_FIRST[node], "operand1.norm"
-
-
-_NAS_FPN_MMDET = {
-    "gp_64_4": "a",
-    "sum_44_4": "b",
-    "sum_43_3": "p3",
-    "sum_34_4": "p4",
-    "sum_55_5": "p5",
-    "sum_77_7": "p7",
-    "gp_75_6": "p6",
-}
-
-
-def _mmdet_nas_fpn(facts: _Facts) -> Rows:
-    for i, level in enumerate(facts.levels):
-        yield from _mmcv(f"lateral_convs.{i}", f"p{level}", "conv1")
-    for i in range(2):
-        yield from _mmcv(f"extra_downsamples.{i}.0", f"p{facts.top + 1 + i}", "conv1")
-    for stage, here in enumerate(facts.passes):
-        for cell, line in _NAS_FPN_MMDET.items():
-            yield from _mmcv(f"fpn_stages.{stage}.{cell}.out_conv", f"{here}{line}", "conv3")
-
-
-def _tensorflow_nas_fpn(facts: _Facts) -> Rows:
-    """Keras numbers the layers as they are made: laterals, then each cell in its order."""
-    lines = [(f"p{level}", "conv1") for level in facts.levels]
-    for here in facts.passes:
-        lines += [(f"{here}{line}", "conv3") for line in _NAS_FPN_MMDET.values()]
-    for i, (line, conv) in enumerate(lines):
-        number = f"_{i}" if i else ""
-        yield f"conv2d{number}", line, conv
-        yield f"batch_normalization{number}", line, "norm"
-
-
-REFERENCES: dict[str, Callable[[_Facts], Rows]] = {
-    "torchvision.fpn": _torchvision_fpn,
-    "mmdet.fpn": _mmdet_fpn,
-    "mmdet.pafpn": _mmdet_pafpn,
-    "mmdet.nas_fpn": _mmdet_nas_fpn,
-    "effdet.bifpn": _effdet_bifpn,
-    "tensorflow.nas_fpn": _tensorflow_nas_fpn,
-}
-
-
-def _mmcv(theirs: str, line: str, place: str) -> Rows:
-    """A convolution of mmcv and the norm behind it."""
-    yield f"{theirs}.conv", line, place
-    operand, dot, _ = place.rpartition(".")
-    for norm in _NORMS:
-        yield f"{theirs}.{norm}", line, f"{operand}{dot}{norm}"
 
 
 def _place(node: Node, place: str) -> str | None:
@@ -284,7 +157,7 @@ def _norms_behind(architecture: Architecture) -> dict[str, str]:
 
 def _ending(op: Op) -> str:
     """Below its line, the convolution that a word ends in."""
-    last = {"sep3": ".pointwise", "sep5": ".pointwise"}.get(op.name, "")
+    last = _LAST.get(op.name, "")
     if op.name == "stride":
         last = f".{abs(op.level - op.source) - 1}"
     return f"{op.key}{last}"

@@ -19,6 +19,11 @@ SHIPPED = {
     "mmdet.fpn": "fpn_maxpool",
     "mmdet.pafpn": "panet",
     "mmdet.nas_fpn": "nas_fpn_mmdet",
+    "mmdet.bfp": "bfp",
+    "mmdet.fpg": "fpg",
+    "mmdet.hrfpn": "hrfpn",
+    "mmdet.nas_fcos": "nas_fcos",
+    "mmdet.yolox": "yolox",
     "effdet.bifpn": "bifpn",
     "tensorflow.nas_fpn": "nas_fpn",
 }
