@@ -28,7 +28,7 @@ def controller(
     learning_rate: float = 1.0,
     baseline_decay: float = 0.9,
     entropy_weight: float = 0.05,
-    entropy_floor: float = 0.2,
+    entropy_floor: float = 0.15,
     most_ratio: float = 1.0,
     penalty: float = 1.0,
     redraws: int = 100,
