@@ -14,6 +14,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from nas_fpn.language import lower, parse
+from nas_fpn.language.files import shipped_folder
+from nas_fpn.necks import Neck
 from nas_fpn.proxy.checkpoint import Checkpoint, checkpoint_file, keep_only
 from nas_fpn.proxy.optimise import Schedule, optimise
 from nas_fpn.record import Report
@@ -170,3 +173,32 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
     assert [path.name for path in tmp_path.iterdir()] == ["7-3.safetensors"]
     going_on = [*plain(training(Checkpoint(tmp_path, 7, "a", 3, 9)))]
     assert going_on == plain(training())[1:2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bifpn", "ihp", "mnasfpn", "nas_fpn_lite", "repgfpn", "slimneck"])
+def test_shipped_necks_go_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+    path = shipped_folder("search_spaces") / "baselines" / f"{name}.neck"
+    architecture = parse(path.read_text(encoding="utf-8"))
+    inputs = lower(architecture).inputs
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        [torch.randn(2, 8, 2 ** (7 - k), 2 ** (7 - k), generator=generator) for k in inputs]
+        for _ in range(6)
+    ]
+
+    def reports(checkpoint: Checkpoint | None) -> list[Report]:
+        neck = Neck(architecture, [8] * len(inputs), seed=0)
+        steps = optimise(
+            neck,
+            Schedule(6, 1e-3, 1e-4, rungs=(2, 4)),
+            loss=lambda step: torch.stack([o.square().mean() for o in neck(batches[step])]).sum(),
+            evaluate=lambda: {"ap": float(sum(o.detach().mean() for o in neck(batches[0])))},
+            checkpoint=checkpoint,
+        )
+        return plain(steps)
+
+    parts: list[Report] = []
+    for begin, pause in ((0, 2), (2, 4), (4, None)):
+        parts += reports(Checkpoint(tmp_path, 0, name, begin, pause))
+    assert parts == reports(None)

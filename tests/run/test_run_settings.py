@@ -7,6 +7,7 @@ import pytest
 from nas_fpn.errors import RunError
 from nas_fpn.run import RunSettings, read_run, run_toml, start_run
 from nas_fpn.run.question import read_question
+from nas_fpn.search import Halving
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 
@@ -166,3 +167,24 @@ def test_a_soft_constraint_makes_one_score_of_the_objectives(tmp_path: Path) -> 
 def test_a_soft_constraint_weighs_an_objective(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="weighs latency_ms, which is no objective; write objective"):
         read_run(write(tmp_path, 'objective = ["ap", "-gmacs"]\n[soft_constraint]\ntarget = 2.0'))
+
+
+def test_rungs_part_the_steps_of_the_proxy(tmp_path: Path) -> None:
+    assert RunSettings().halving is None
+    write(tmp_path, '[budget]\nhalving = "promote"\n')
+    halving = read_run(tmp_path).settings.halving
+    assert halving == Halving((33, 100), 3, promotes=True)
+    write(tmp_path, '[budget]\nhalving = "stop"\neta = 2\nrungs = 1\n[proxy]\nsteps = 100\n')
+    assert read_run(tmp_path).settings.halving == Halving((50,), 2)
+
+
+def test_rungs_without_room_are_named(tmp_path: Path) -> None:
+    text = "[budget]\nrungs = 4\n[proxy]\nsteps = 20\n"
+    write(tmp_path, text)
+    read_run(tmp_path)  # nothing is compared
+    write(tmp_path, text.replace("rungs", 'halving = "promote"\nrungs'))
+    with pytest.raises(RunError) as error:
+        read_run(tmp_path)
+    assert str(error.value).splitlines()[1] == (
+        "  20 steps have no room for 4 rungs that part them by 3; write fewer rungs in [budget]"
+    )

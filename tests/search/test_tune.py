@@ -17,7 +17,7 @@ from nas_fpn.search.halving import Halving
 from nas_fpn.search.local import search_here
 from nas_fpn.search.outcomes import trained
 from nas_fpn.search.plan import Due, Evaluate
-from nas_fpn.search.progress import Over, Progress
+from nas_fpn.search.progress import Over, Progress, Promoted
 from nas_fpn.search.tune import search_on_ray, session
 from tests.search.fakes import Scripted, random_search, table, with_loop
 
@@ -43,9 +43,13 @@ def run(path: Path, evaluate: Evaluate, *, workers: int, **changes: Any) -> list
     return progress
 
 
-def test_one_worker_writes_the_record_of_the_local_runner_line_for_line(path: Path) -> None:
+@pytest.mark.parametrize("promotes", [False, True])
+def test_one_worker_writes_the_record_of_the_local_runner_line_for_line(
+    path: Path, promotes: bool
+) -> None:
     here = path.with_name("here.jsonl")
-    changes: dict[str, Any] = {"limits": {"params_m": 0.7}, "halving": Halving((100, 200), eta=2)}
+    halving = Halving((100, 200), eta=2, promotes=promotes)
+    changes: dict[str, Any] = {"limits": {"params_m": 0.7}, "halving": halving}
     proposals = [(i % 2, i % 4, i // 2 % 3, i // 3 % 4) for i in range(40)]
     expected = with_loop(
         here,
@@ -56,6 +60,7 @@ def test_one_worker_writes_the_record_of_the_local_runner_line_for_line(path: Pa
     progress = run(path, table("raise"), workers=1, controller=Scripted(proposals), **changes)
     assert path.read_text().splitlines() == here.read_text().splitlines()
     assert progress == expected
+    assert any(isinstance(step, Promoted) for step in progress) == promotes
     states = {e.outcome.state for e in read_history(path).entries if e.outcome}
     assert states == {"complete", "stopped", "failed", "rejected", "repeated"}
 
@@ -111,6 +116,37 @@ def test_a_trial_whose_worker_is_killed_is_tried_again(path: Path, tmp_path: Pat
         assert [r.steps for r in entry.reports] == [100, 200][: 1 if entry.number == 4 else 2]
     assert entries[4].outcome is not None
     assert str(entries[4].outcome.reason).startswith("the worker died in 3 attempts: ")
+
+
+def test_a_promoted_trial_whose_worker_is_killed_goes_on_from_its_pause(
+    path: Path, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def evaluate(due: Due) -> Iterator[Report]:
+        """Steps of 50; a mark is the checkpoint; the first that goes on is killed once."""
+        for steps in range(due.begin + 50, 350, 50):
+            assert not due.begin or (marks / f"{due.number}-{due.begin}").exists()
+            if steps == 150 and not (marks / "killed").exists():
+                (marks / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if steps == due.pause:
+                (marks / f"{due.number}-{steps}").touch()
+            yield Report(steps, {"ap": due.number / 100 + steps / 1_000})
+
+    halving = Halving((100, 200), eta=2, promotes=True)
+    proposals = [(0, 1 + i % 3, i // 3 % 3, i // 2 % 4) for i in range(12)]
+    changes = {"controller": Scripted(proposals), "trials": 5, "baselines": (), "halving": halving}
+    run(path, evaluate, workers=2, **changes)
+    entries = read_history(path).entries
+    assert trained(entries) == 5
+    assert (marks / "killed").exists()
+    for entry in entries:
+        assert entry.outcome is not None
+        assert entry.outcome.state in {"complete", "stopped"}
+        steps = [report.steps for report in entry.reports]
+        assert steps == list(range(50, entry.outcome.steps + 50, 50))
 
 
 class Unreadable:
