@@ -52,9 +52,9 @@ ROWS = {
     "optuna_sampler, TPE": sampler("TPESampler"),
     "optuna_sampler, TPE in groups": sampler("TPESampler", sampler_settings={"group": True}),
     "optuna_sampler, NSGA-II": sampler("NSGAIISampler"),
-    "optuna_sampler, NSGA-III": sampler("NSGAIIISampler"),
+    "optuna_sampler, NSGA-III": sampler("NSGAIIISampler", longest=1_000),
     "optuna_sampler, CMA-ES of integers": sampler("CmaEsSampler", integers=True, longest=1_000),
-    "optuna_sampler, GP": sampler("GPSampler", longest=100, timed=2),
+    "optuna_sampler, GP": sampler("GPSampler", longest=100, timed=1),
 }
 
 
@@ -71,9 +71,9 @@ def main() -> None:
     text = "\n".join(
         [
             f"CPU milliseconds per ask and per tell after a history of so many trials, in a space "
-            f"of {CHOICES} choices of {OPTIONS} options; means of {TIMED} trials (GP: 2). A dash: "
-            "not measured, as it would take too long. What the space itself needs to name and "
-            "describe a neck comes on top (language.md).",
+            f"of {CHOICES} choices of {OPTIONS} options; means of {TIMED} trials (GP: one). A "
+            "dash: not measured, as it would take too long. What the space itself needs to name "
+            "and describe a neck comes on top (language.md).",
             "",
             *rows,
             "",
