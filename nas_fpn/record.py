@@ -72,7 +72,8 @@ class Outcome:
 
     Only ``complete`` at the full budget compares with ``complete``; ``stopped`` compares at
     equal ``steps``; ``failed`` and ``rejected`` carry no scores and say the ``reason``;
-    ``repeated`` carries the scores of the trial ``of`` whose canonical neck was the same.
+    ``repeated`` carries the scores of the trial ``of`` whose canonical neck was the same, and so
+    does a ``stopped`` that names one: that neck is known at those steps only.
     """
 
     state: State
