@@ -16,7 +16,6 @@ from nas_fpn.search.controller import Problem, generator
 
 NEVER = -1e9  # the logit of an option that a choice does not have
 FAR = 3.0  # standard deviations; advantages beyond are cut, one lucky score is not everything
-WARMEST = 4.0  # temperature of the last of the draws that are made in place of a seen neck
 FIRST_WEIGHTS = -1  # below the numbers of asks: what the weights are drawn from,
 SHUFFLES = -2  # and the mini-batches of update u, from SHUFFLES - u
 
@@ -56,11 +55,12 @@ def controller(
 
     A failed or rejected trial has no score: for it A = −``penalty``, in standard deviations, and b
     and σ do not hear of it. A stopped trial teaches nothing. Of several objectives the first is
-    the score. A draw whose neck was proposed before is drawn again ``redraws`` times, at
-    temperatures that rise to 4; the first new neck is taken, and if there is none, the first
-    draw is proposed again and answered from the record. The probabilities kept are those of what
-    was taken, at temperature 1. Priors are learnt from as if the policy had drawn them; a trial
-    that was trained with another genotype than asked, as if it had just been drawn.
+    the score. A draw whose neck was proposed before is drawn again ``redraws`` times, from flatter
+    and flatter policies, ever nearer to uniform; the first new neck is taken, and if there is
+    none, the first draw is proposed again and answered from the record. The probabilities kept
+    are those that the policy itself, unflattened, gives to what was taken. Priors are learnt from
+    as if the policy had drawn them; a trial that was trained with another genotype than asked, as
+    if it had just been drawn.
 
     Where we differ: Zoph et al. 2018 have 100 hidden units, weights within ± 0.1 (``reach``), a
     learning rate of 0.00035, batches of 20, a decay of 0.95 and an entropy weight of 1e-5, and
@@ -200,10 +200,10 @@ class PPO:
     def _draw(self) -> Asked:
         chance = _torch_generator(self._seed, self._asked)
         once = torch.ones(1, dtype=torch.float64)
-        again = torch.linspace(1.0, WARMEST, self._settings.redraws, dtype=torch.float64)
+        again = torch.linspace(1.0, 0.0, self._settings.redraws, dtype=torch.float64)
         drawn: list[Asked] = []
-        for temperatures in (once, again):
-            genotypes, rows = self._policy.roll(temperatures, chance=chance)
+        for sharpness in (once, again):
+            genotypes, rows = self._policy.roll(sharpness, chance=chance)
             for genotype, row in zip(genotypes.tolist(), rows, strict=True):
                 drawn.append(Asked(tuple(genotype), row, self._updates))
                 if self._problem.identity(drawn[-1].genotype) not in self._seen:
@@ -268,23 +268,27 @@ class Policy(nn.Module):
         return logits.log_softmax(dim=2).transpose(0, 1)
 
     @torch.no_grad()
-    def roll(self, temperatures: Tensor, *, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw one genotype at each of the temperatures [B]: [B, choices], and log-probabilities.
+    def roll(self, sharpness: Tensor, *, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw B genotypes [B, choices] and the log-probabilities [B, choices] of their answers.
 
-        The latter, [B, choices], are those at temperature 1, the policy's own.
+        Draw b is from the probabilities to the power ``sharpness[b]``, uniform at 0; the
+        log-probabilities are the policy's own.
         """
-        b, n = len(temperatures), len(self.choice)
+        b, n = len(sharpness), len(self.choice)
         points = torch.rand((n, b, 1), generator=chance, dtype=torch.float64)
         state = self._start(b)
         x = self.choice[:1].expand(b, -1)
         drawn, kept = [], []
         for i in range(n):
             state = self._next(nn.functional.linear(x, self.input_weight, self.bias), state)
-            logits = torch.addmm(self.head_bias[i], state[0], self.head_weight[i]) + self.padding[i]
-            warm = (logits / temperatures[:, None]).softmax(dim=1).cumsum(dim=1)
-            answer = (warm <= points[i] * warm[:, -1:]).sum(dim=1)
+            logits = torch.addmm(self.head_bias[i], state[0], self.head_weight[i])
+            flat = logits * sharpness[:, None] + self.padding[i]
+            upto = flat.softmax(dim=1).cumsum(dim=1)
+            answer = (upto <= points[i] * upto[:, -1:]).sum(dim=1)
             drawn.append(answer)
-            kept.append(logits.log_softmax(dim=1).gather(1, answer[:, None])[:, 0])
+            kept.append(
+                (logits + self.padding[i]).log_softmax(dim=1).gather(1, answer[:, None])[:, 0]
+            )
             if i + 1 < n:
                 x = self.choice[i + 1] + self.answer[i, answer]
         return torch.stack(drawn, dim=1), torch.stack(kept, dim=1)

@@ -51,9 +51,10 @@ def controller(
 
     A failed or rejected trial has no score: for it A = −``penalty``, in standard deviations, and b
     and σ do not hear of it. A stopped trial teaches nothing. Of several objectives the first is
-    the score. A draw whose neck was proposed before is drawn again, up to ``redraws`` times; after
-    that it is proposed and answered from the record. ρ is that of the genotype taken. Priors are
-    learnt from as if the policy had drawn them.
+    the score. A draw whose neck was proposed before is drawn again, up to ``redraws`` times, from
+    flatter and flatter policies, the last of them uniform; if none is new, the last is proposed
+    and answered from the record. ρ is that of the genotype taken, under the policy itself. Priors
+    are learnt from as if the policy had drawn them.
 
     Where we differ from Zoph and Le: no recurrent network (see ppo.py); scaled advantages, so
     that the learning rate does not depend on the data; a step for every score, not for a batch.
@@ -127,12 +128,13 @@ class Reinforce:
 
     def _draw(self) -> Genotype:
         chance = generator(self._seed, self._asked)
-        upto = self._policy.cumsum(axis=1)
-        upto /= upto[:, -1:]  # exactly 1 from the last option on
         genotype: Genotype = ()
-        for _ in range(self._redraws + 1):
+        for redraw in range(self._redraws + 1):
+            sharpness = 1.0 - redraw / max(self._redraws, 1)
+            policy = softmax(np.where(self._logits > NEVER / 2, sharpness * self._logits, NEVER))
+            upto = policy.cumsum(axis=1)
             points = np.array([chance.random() for _ in upto])
-            genotype = tuple((upto <= points[:, None]).sum(axis=1).tolist())
+            genotype = tuple((upto <= points[:, None] * upto[:, -1:]).sum(axis=1).tolist())
             if self._problem.identity(genotype) not in self._seen:
                 break
         return genotype

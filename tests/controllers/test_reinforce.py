@@ -185,6 +185,16 @@ def test_a_neck_is_proposed_again_only_after_the_redraws() -> None:
     assert third.number == 2
 
 
+def test_a_policy_that_has_settled_still_finds_new_necks() -> None:
+    controller = make()
+    asked = set()
+    for _ in range(120):  # that is the whole space
+        trial = controller.ask()
+        asked.add(trial.genotype)
+        controller.tell(trial, told(float(sum(trial.genotype))))
+    assert len(asked) > 110
+
+
 def test_the_first_of_several_objectives_is_the_score() -> None:
     two = Problem(PROBLEM.choices, PROBLEM.identity, PROBLEM.describe, ("-latency_ms", "ap"))
     both, one = make(two), make()
