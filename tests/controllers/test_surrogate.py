@@ -76,7 +76,7 @@ def test_asks_in_flight_are_different_necks() -> None:
 
 def test_without_a_model_that_ranks_what_is_known_it_is_evolution() -> None:
     controller = make(parents=1, more=0.0, trust=1.0)
-    best = max(learn(controller, 8), key=lambda trial: score(trial.genotype))
+    best = max(learn(controller, 5), key=lambda trial: score(trial.genotype))
     for _ in range(5):
         assert distance(controller.ask().genotype, best.genotype) == 1
 
@@ -97,7 +97,7 @@ def test_what_has_no_score_at_the_full_budget_is_not_learnt(state: State) -> Non
             without.tell(theirs, ended)
 
 
-def test_what_is_beyond_the_limits_is_proposed_less_and_less() -> None:
+def test_what_is_beyond_the_limits_is_hardly_proposed() -> None:
     controller = make()
     rejected = []
     for _ in range(60):
@@ -110,7 +110,7 @@ def test_what_is_beyond_the_limits_is_proposed_less_and_less() -> None:
             if rejected[-1]
             else Outcome("complete", scores, steps=300),
         )
-    assert sum(rejected[40:]) < 0.25 * 20 < sum(rejected[:40])
+    assert sum(rejected[20:]) < 4  # chance: 16
 
 
 def test_a_repeated_neck_counts_once() -> None:
