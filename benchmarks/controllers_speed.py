@@ -1,11 +1,12 @@
 """What a controller costs: CPU milliseconds per ask and per tell, by the length of the history.
 
-    python benchmarks/controllers_speed.py [--write]
+    OMP_NUM_THREADS=1 python benchmarks/controllers_speed.py [--write]
 
 ``--write`` puts the table into ``benchmarks/results/controllers_speed.md``. The space has 60
 choices of 5 options. A history is told by way of ``problem.prior``, which every controller asks
 for first; then the controller's own trials are timed, each told before the next is asked for.
-Times are of the process, so that what else the machine does counts little.
+Times are of the process, so that what else the machine does counts little; with more threads
+than one they would count threads that spin.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from nas_fpn.search.controller import Controller, Problem
 from nas_fpn.search.loading import find_controller, load_controller
 
 RESULTS = Path(__file__).parent / "results" / "controllers_speed.md"
-COMMAND = "python benchmarks/controllers_speed.py --write"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/controllers_speed.py --write"
 CHOICES, OPTIONS = 60, 5
 LENGTHS = (100, 1_000, 5_000)
 TIMED = 32  # own trials after the history, of which the mean is shown
