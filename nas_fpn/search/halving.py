@@ -5,11 +5,12 @@ paper's own (Algorithm 2), which pauses every trial at every rung and promotes t
 Both look at the order of the record only, so that every runner and every replay decides alike.
 """
 
-from bisect import insort
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
 
 __all__ = ["Halving", "Rungs", "rung_steps"]
+
+Key = tuple[float, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,31 @@ def rung_steps(steps: int, *, eta: int, count: int) -> tuple[int, ...]:
     return rungs
 
 
+@dataclass(slots=True)
+class _Rung:
+    """Keys of trials, best first: minus the score, the order they came in, the number."""
+
+    ranked: list[Key] = field(default_factory=list)
+    paused: list[Key] = field(default_factory=list)
+    keys: dict[int, Key] = field(default_factory=dict)  # by number, in the order they came in
+    promoted: int = 0
+
+    def remove(self, number: int) -> bool:
+        """Whether the trial was paused here; it is no longer."""
+        key = self.keys.get(number)
+        at = len(self.paused) if key is None else bisect_left(self.paused, key)
+        was = at < len(self.paused) and self.paused[at] == key
+        if was:
+            del self.paused[at]
+        return was
+
+    def hopeless(self, size: int) -> list[Key]:
+        """Who is paused and not among the best ``size``."""
+        if len(self.ranked) <= size:
+            return []
+        return self.paused[bisect_left(self.paused, self.ranked[size]) :]
+
+
 class Rungs:
     """Who came to which rung with which score, who was promoted from it, and who is waiting.
 
@@ -54,20 +80,16 @@ class Rungs:
 
     def __init__(self, halving: Halving) -> None:
         self._halving = halving
-        self._ranked: list[list[tuple[float, int, int]]] = [[] for _ in halving.rungs]
-        self._paused: list[set[int]] = [set() for _ in halving.rungs]
-        self._promoted: list[set[int]] = [set() for _ in halving.rungs]
-        self._scores: list[dict[int, float]] = [{} for _ in halving.rungs]
+        self._rungs = [_Rung() for _ in halving.rungs]
 
     def enter(self, number: int, steps: int, score: float) -> None:
         """A trial was measured at a rung; what lies at other steps does not matter."""
         if steps in self._halving.rungs:
-            rung = self._halving.rungs.index(steps)
-            scores, ranked = self._scores[rung], self._ranked[rung]
-            scores[number] = score
-            insort(ranked, (-score, len(ranked), number))
+            rung = self._rungs[self._halving.rungs.index(steps)]
+            rung.keys[number] = key = (-score, len(rung.ranked), number)
+            insort(rung.ranked, key)
             if self._halving.promotes:
-                self._paused[rung].add(number)
+                insort(rung.paused, key)
 
     def stops(self, number: int, steps: int) -> bool:
         """Whether a trial ends at a rung: it was not among the best that had come there till then.
@@ -76,10 +98,10 @@ class Rungs:
         """
         if self._halving.promotes or steps not in self._halving.rungs:
             return False
-        order = list(self._scores[self._halving.rungs.index(steps)].items())
-        before = order[: [n for n, _ in order].index(number) + 1]
-        kept = -(-len(before) // self._halving.eta)
-        return sum(score > before[-1][1] for _, score in before) >= kept
+        rung = self._rungs[self._halving.rungs.index(steps)]
+        worse, came, _ = rung.keys[number]
+        kept = -(-(came + 1) // self._halving.eta)
+        return sum(other < worse and at < came for other, at, _ in rung.ranked) >= kept
 
     def promotable(self) -> int | None:
         """The trial that goes on next: the best of the highest rung that has one to promote.
@@ -87,40 +109,33 @@ class Rungs:
         ``get_job`` of Algorithm 2: a candidate is among the best ``size // eta`` of its rung, as
         many as have come to it so far, and was not promoted from it before.
         """
-        for rung in reversed(range(len(self._ranked))):
-            ranked, paused = self._ranked[rung], self._paused[rung]
-            if paused:
-                for _, _, number in ranked[: len(ranked) // self._halving.eta]:
-                    if number in paused:
-                        return number
+        for rung in reversed(self._rungs):
+            candidates = len(rung.ranked) // self._halving.eta
+            if rung.paused and candidates and rung.paused[0] <= rung.ranked[candidates - 1]:
+                return rung.paused[0][2]
         return None
 
     def promote(self, number: int) -> None:
         """A paused trial goes on."""
-        for paused, promoted in zip(self._paused, self._promoted, strict=True):
-            if number in paused:
-                paused.remove(number)
-                promoted.add(number)
+        for rung in self._rungs:
+            rung.promoted += rung.remove(number)
 
     def leave(self, number: int) -> None:
         """A trial has ended. Its scores stay: others are compared with them."""
-        for paused in self._paused:
-            paused.discard(number)
+        for rung in self._rungs:
+            rung.remove(number)
 
-    def hopeless(self, trials: int) -> Iterator[int]:
-        """Paused trials that no later score can bring among the best, if ``trials`` start in all.
+    def hopeless(self, trials: int) -> int | None:
+        """A paused trial that no later score can bring up, if ``trials`` start in all.
 
         A rank only falls as others come, and at most so many can still come: to the first rung
         the trials that have not, to a later one those not hopeless below it.
         """
         most = trials
-        for ranked, paused, promoted in zip(
-            self._ranked, self._paused, self._promoted, strict=True
-        ):
-            most = max(most, len(ranked))
-            out = []
-            if paused:
-                beyond = ranked[most // self._halving.eta :]
-                out = [number for _, _, number in beyond if number in paused]
-            yield from out
-            most = len(promoted) + len(paused) - len(out) + most - len(ranked)
+        for rung in self._rungs:
+            most = max(most, len(rung.ranked))
+            out = rung.hopeless(most // self._halving.eta)
+            if out:
+                return out[0][2]
+            most = rung.promoted + len(rung.paused) + most - len(rung.ranked)
+        return None

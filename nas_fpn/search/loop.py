@@ -363,7 +363,7 @@ class Loop:
 
     def _hopeless(self) -> int | None:
         """A paused trial that can never be promoted within the budget."""
-        return None if self._rungs is None else next(self._rungs.hopeless(self._plan.trials), None)
+        return None if self._rungs is None else self._rungs.hopeless(self._plan.trials)
 
     def _climb(self, number: int, report: Report) -> None:
         if self._rungs is not None and not self._entries[number].is_baseline:

@@ -67,7 +67,7 @@ def test_who_is_called_hopeless_would_never_be_promoted(seed: int) -> None:
     reached: dict[int, int] = {}
     asked, cut = 0, set()
     while True:
-        for number in list(cutting.hopeless(trials)):
+        while (number := cutting.hopeless(trials)) is not None:
             cutting.leave(number)
             cut.add(number)
         number = keeping.promotable()
