@@ -21,7 +21,8 @@ gives its source and weights. Parameters and multiply-adds (GMACs) are those of 
 behind a ResNet-50 ({channels} channels at levels {levels}) and for images of
 {side} × {side} pixels, at the width that its text names; its parameters also at width 256. In a
 drawing levels are rows, coarse on top; what enters stands left, the pyramid right; a frame is a
-repeat."""
+repeat. Each neck equals its public reference as its text says; published weights go in by
+`nas_fpn.export.from_published`, and [this table](../benchmarks/results/necks.md) has the times."""
 
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})")
 
