@@ -16,8 +16,11 @@ from nas_fpn.language.words import Row, full_arguments, gives
 __all__ = ["lower", "moved", "resolve"]
 
 
-def lower(architecture: Architecture) -> Graph:
-    """The graph of an architecture: live nodes of every pass, in order."""
+def lower(architecture: Architecture, *, dead: bool = False) -> Graph:
+    """The graph of an architecture: live nodes of every pass, in order.
+
+    With ``dead`` also those lines that reach no output, and the inputs that only they read.
+    """
     top = _Scope({}, {}, "")
     nodes: list[Node] = []
     repeats = 0
@@ -37,7 +40,7 @@ def lower(architecture: Architecture) -> Graph:
                     top.levels[line.target] = line.level
     names = sorted((n for n in top.values if is_pyramid(n)), key=lambda n: level_of(n) or 0)
     outputs = tuple((level_of(name) or 0, top.values[name]) for name in names)
-    live = _live(nodes, [value for _, value in outputs])
+    live = nodes if dead else _live(nodes, [value for _, value in outputs])
     inputs = sorted({int(e.source[1:]) for n in live for e in n.edges if is_backbone(e.source)})
     return Graph(tuple(live), tuple(inputs), outputs, architecture.width)
 

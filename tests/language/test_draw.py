@@ -55,9 +55,23 @@ def test_every_live_line_is_one_node(name: str) -> None:
     assert Counter(drawn) == Counter(folded_lines(neck(name)))
 
 
-def test_dead_lines_are_not_drawn() -> None:
-    drawn = {group.get("data-line") for group in groups(parse(TWICE), "line")}
-    assert drawn == {"p3", "p4", "q", "repeat1.t", "repeat1.p3", "repeat1.p4"}
+def test_what_reaches_no_output_is_pale() -> None:
+    marks = {
+        group.get("data-line"): "dead" in group.get("class", "").split()
+        for group in groups(parse(TWICE), "line")
+    }
+    lines = ("p3", "p4", "q", "repeat1.t", "repeat1.p3", "repeat1.p4")
+    assert marks == {**dict.fromkeys(lines, False), "repeat1.unused": True}
+    pale = [g for g in groups(parse(TWICE), "link") if "dead" in g.get("class", "").split()]
+    assert [g.findtext(f"{SVG}title") for g in pale] == ["p3 → maxpool unused", "p4 → unused"]
+
+
+def test_an_input_that_only_dead_lines_read_is_pale() -> None:
+    picture = fold(parse("p3 = c3 -> conv1\nt = c5 -> conv1\nrepeat 2:\n    u = t -> relu\n"))
+    pale = {box.key for box in picture.boxes if box.mark == "dead"}
+    assert pale == {"c5", "t", "repeat1 in outside t", "repeat1.u"}
+    assert {link.mark for link in picture.links if link.target in pale} == {"dead"}
+    assert [frame.mark for frame in picture.frames] == ["dead"]
 
 
 def test_every_operand_and_addend_is_one_link() -> None:
@@ -66,7 +80,11 @@ def test_every_operand_and_addend_is_one_link() -> None:
         for node in lower(architecture).nodes:
             frame, _, rest = node.key.partition(".")
             folded[frame, rest.partition(".")[2]] = len(node.edges), len(node.addends)
-        drawn = [g for g in groups(architecture, "link") if "legend" not in g.get("class", "")]
+        drawn = [
+            g
+            for g in groups(architecture, "link")
+            if not {"legend", "dead"}.intersection(g.get("class", "").split())
+        ]
         roles = Counter(word for g in drawn for word in g.get("class", "").split())
         assert roles["operand"] == sum(edges for edges, _ in folded.values())
         assert roles["addend"] == sum(addends for _, addends in folded.values())
@@ -75,7 +93,7 @@ def test_every_operand_and_addend_is_one_link() -> None:
 def test_links_that_change_level_name_their_resampler() -> None:
     drawn = [g for g in groups(parse(TWICE), "operand") if g.get("data-resampler")]
     marks = Counter((g.get("class", "").split()[1], g.get("data-resampler")) for g in drawn)
-    assert marks == {("up", "sni"): 2, ("down", "stride"): 1, ("down", "maxpool"): 1}
+    assert marks == {("up", "sni"): 2, ("down", "stride"): 1, ("down", "maxpool"): 2}
 
 
 def test_resamplers_of_one_direction_differ_in_their_dashes() -> None:
@@ -86,7 +104,7 @@ def test_resamplers_of_one_direction_differ_in_their_dashes() -> None:
 
 def test_inputs_and_outputs_stand_at_the_ends() -> None:
     for name in BASELINES:
-        picture = fold(lower(neck(name)))
+        picture = fold(neck(name))
         columns = {
             kind: {b.column for b in picture.boxes if b.kind == kind}
             for kind in ("input", "output")
@@ -96,7 +114,7 @@ def test_inputs_and_outputs_stand_at_the_ends() -> None:
 
 def test_no_two_boxes_share_a_place_and_time_runs_right() -> None:
     for architecture in (*map(neck, BASELINES), parse(TWICE), *sampled(10)):
-        picture = fold(lower(architecture))
+        picture = fold(architecture)
         places = [(box.level, box.column) for box in picture.boxes]
         assert len(set(places)) == len(places)
         column = {box.key: box.column for box in picture.boxes}
@@ -106,15 +124,15 @@ def test_no_two_boxes_share_a_place_and_time_runs_right() -> None:
 def test_a_repeat_is_drawn_once_in_a_frame() -> None:
     (frame,) = groups(neck("nas_fpn"), "repeat")
     assert [text.text for text in frame.iter(f"{SVG}text")] == ["×7"]
-    picture = fold(lower(parse(TWICE)))
-    assert [f.count for f in picture.frames] == [3]
+    picture = fold(parse(TWICE))
+    assert [f.text for f in picture.frames] == ["×3"]
     entries = {box.name for box in picture.boxes if box.kind == "entry"}
     assert entries == {"p3", "p4", "q"}
     assert {box.name for box in picture.boxes if box.kind == "exit"} == {"p3", "p4"}
 
 
 def test_a_line_that_lives_in_the_last_pass_only_is_drawn() -> None:
-    picture = fold(lower(parse("repeat 2:\n    p3 = c3 -> conv1\n    p4 = p3 -> stride\n")))
+    picture = fold(parse("repeat 2:\n    p3 = c3 -> conv1\n    p4 = p3 -> stride\n"))
     assert [b.name for b in picture.boxes if b.kind == "line"] == ["p3", "p4"]
 
 
@@ -148,10 +166,15 @@ def test_pictures_can_stand_in_one_page() -> None:
 
 def test_the_terminal_shows_levels_as_rows() -> None:
     assert draw_text(parse(TWICE)) == (
-        "                                  ┌─ ×3 ───────────────────────────────────┐\n"
-        "4  c4  p4 = conv1                 ├ p4       t = sum            p4 = mean  ┤  p4\n"
-        "       c4                                    ↓p3 p4             t ↓p3\n"
-        "3  c3  p3 = conv1  q = conv1 sni  ├ p3  ├ q           p3 = gp              ┤  p3\n"
-        "       c3          ↑p4                                ↑t q +p3\n"
-        "                                  └────────────────────────────────────────┘\n"
+        "                                  ┌─ ×3 ───────────────────────────────────────"
+        "────────────┐\n"
+        "4  c4  p4 = conv1                 ├ p4       (unused = max)  t = sum            "
+        "p4 = mean  ┤  p4\n"
+        "       c4                                    ↓p3 p4          ↓p3 p4             "
+        "t ↓p3\n"
+        "3  c3  p3 = conv1  q = conv1 sni  ├ p3  ├ q                           p3 = gp   "
+        "           ┤  p3\n"
+        "       c3          ↑p4                                                ↑t q +p3\n"
+        "                                  └────────────────────────────────────────────"
+        "────────────┘\n"
     )

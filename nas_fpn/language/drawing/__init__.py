@@ -1,5 +1,6 @@
-"""What :mod:`nas_fpn.language.draw` is made of: folding, places, curves."""
+"""What :mod:`nas_fpn.language.draw` is made of: pictures, places, curves, the sheet."""
 
-from nas_fpn.language.drawing.fold import Picture, fold
+from nas_fpn.language.drawing.fold import fold
+from nas_fpn.language.drawing.picture import Picture
 
 __all__ = ["Picture", "fold"]

@@ -1,32 +1,25 @@
 """The links of a drawing as SVG: routed, coloured by direction, dashed by resampler."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from xml.sax.saxutils import quoteattr
 
-from nas_fpn.language.drawing.fold import Box, Link, Picture
-from nas_fpn.language.drawing.places import (
-    LINE,
-    Places,
-    brief,
-    escape,
-    label,
-    number,
-    text_width,
-    words,
-)
-from nas_fpn.language.drawing.route import Point, Route, Router, samples
+from nas_fpn.language.drawing.labels import escape, number, text_width
+from nas_fpn.language.drawing.picture import Box, Link, Picture, Way
+from nas_fpn.language.drawing.places import LINE, Places
+from nas_fpn.language.drawing.route import Point, Route, Router
 
-__all__ = ["ARROWS", "PLUS", "Way", "curves", "gates", "resamplers", "way_of"]
-
-Way = tuple[str, str]  # "up", "down" or "same"; the resampler with its arguments, or ""
+__all__ = ["ARROWS", "PLUS", "beside", "curves", "resamplers", "shared_words"]
 
 ARROWS = {"up": "↑", "down": "↓", "same": ""}
 PLUS = '<circle class="tip" r="5"/><path class="plus" d="M-3 0H3M0 -3V3"/>'
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2 1 2 1 2", "1 4")
+_MANY = 3  # from so many operands with the same blocks on, the legend says them
+_THIN, _THICK = 0.7, 7.0  # px, the line of an operand that weighs nothing, or alone
 
 
-def curves(picture: Picture, places: Places) -> Iterator[str]:
-    """One ``<g>`` for each link, in the order of the links."""
+def curves(picture: Picture, places: Places, texts: Mapping[Link, str]) -> Iterator[str]:
+    """One ``<g>`` for each link, in the order of the links, with its text of ``texts``."""
     boxes = {box.key: box for box in picture.boxes}
     router = Router(places.lanes)
     for box in picture.boxes:
@@ -37,38 +30,55 @@ def curves(picture: Picture, places: Places) -> Iterator[str]:
     routes: dict[int, Route] = {}
     for i in sorted(range(len(span)), key=lambda i: (span[i], i)):  # short ones have no choice
         source = boxes[picture.links[i].source]
-        routes[i] = router.route(_side(source, places, 1), ends[i], source=source.key)
+        start = places.side(source, 1, ends[i][1])
+        routes[i] = router.route(start, ends[i], source=source.key)
     dashes = resamplers(picture)
+    directions = Counter(direction for direction, _ in dashes)
     for i, link in enumerate(picture.links):
-        yield _curve(link, boxes, routes[i], dashes, router)
-
-
-def way_of(link: Link, boxes: dict[str, Box]) -> Way:
-    """How a link changes level: the resampler among its own ops, or of a line without a merge."""
-    node = boxes[link.target].node
-    ops = link.ops if node is None or node.merge else (*link.ops, *node.ops)
-    for op in ops:
-        if op.source != op.level and link.role == "operand":
-            return ("up" if op.source > op.level else "down"), label(op)
-    return "same", ""
+        direction, word = link.way
+        text = texts.get(link, "")
+        needed = bool(text)
+        if directions[direction] > 1 and link.words:
+            text = f"{text} {ARROWS[direction]}{word.partition('[')[0]}".strip()
+        yield _curve(link, boxes, routes[i], dashes) + _beside(routes[i], text, needed, router)
+        yield "</g>"
 
 
 def resamplers(picture: Picture) -> dict[Way, str]:
     """Every resampler drawn, in order, with the dashes that tell it from the others."""
-    boxes = {box.key: box for box in picture.boxes}
     found: dict[Way, str] = {}
     for link in picture.links:
-        way = way_of(link, boxes)
-        if way[0] != "same" and way not in found:
-            before = sum(direction == way[0] for direction, _ in found)
-            found[way] = _DASHES[before % len(_DASHES)]
+        if link.way[0] != "same" and link.way[1] and link.way not in found:
+            before = sum(direction == link.way[0] for direction, _ in found)
+            found[link.way] = _DASHES[before % len(_DASHES)]
     return found
 
 
-def gates(link: Link, target: Box) -> bool:
-    """Whether the operand has a part of its own: the first of a merge of exactly two."""
-    merge = target.node.merge if target.node else None
-    return merge is not None and link.position == 0 and merge.row.operands == (2, 2)
+def shared_words(picture: Picture) -> dict[tuple[str, str], str]:
+    """By merge and direction: the blocks that all its operands have, if there are some such."""
+    boxes = {box.key: box for box in picture.boxes}
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for link in picture.links:
+        merge = boxes[link.target].merge
+        if merge and link.role == "operand":
+            found.setdefault((merge, link.way[0]), Counter())[" ".join(link.own)] += 1
+    return {
+        key: text
+        for key, counts in found.items()
+        for text, count in counts.items()
+        if len(counts) == 1 and text and count >= _MANY
+    }
+
+
+def beside(picture: Picture) -> dict[Link, str]:
+    """What stands beside links: their own blocks in brief, unless the legend says them."""
+    boxes = {box.key: box for box in picture.boxes}
+    shared = shared_words(picture)
+    return {
+        link: " ".join(link.own)
+        for link in picture.links
+        if link.own and (boxes[link.target].merge, link.way[0]) not in shared
+    }
 
 
 def _taken(box: Box, places: Places) -> Iterator[tuple[float, float, float, float]]:
@@ -85,48 +95,41 @@ def _taken(box: Box, places: Places) -> Iterator[tuple[float, float, float, floa
         yield x - wide / 2, y + shape.height / 2 + 2 + LINE * k, wide, 10
 
 
-def _side(box: Box, places: Places, side: int) -> Point:
-    x, y = places.centre(box)
-    return x + side * places.shapes[box.key].width / 2, y
-
-
 def _ends(links: tuple[Link, ...], boxes: dict[str, Box], places: Places) -> list[Point]:
     """Where each link arrives: coarser above, finer below, the nearest of its level between."""
     ends = [(0.0, 0.0)] * len(links)
     for key, box in boxes.items():
-        x, y = _side(box, places, -1)
-        half = places.shapes[key].height / 2
+        half = min(places.shapes[key].height / 2, 13.0 if box.merge else 99.0)
         sources = {i: boxes[link.source] for i, link in enumerate(links) if link.target == key}
-        order = sorted(sources, key=lambda i: (-sources[i].level, sources[i].column))
+        order = sorted(sources, key=lambda i: (places.centre(sources[i])[1], sources[i].column))
         same = [k for k, i in enumerate(order) if sources[i].level == box.level]
         middle = same[-1] if same else (len(order) - 1) / 2
         step = min(8.0, (half - 3) / max(1, middle, len(order) - 1 - middle))
         for k, i in enumerate(order):
+            x, y = places.side(box, -1, places.centre(sources[i])[1])
             down = step * (k - middle)
-            inset = half - (half * half - down * down) ** 0.5 if _is_round(box) else 0.0
+            inset = half - (half * half - down * down) ** 0.5 if box.merge else 0.0
             ends[i] = x + inset, y + down
     return ends
 
 
-def _is_round(box: Box) -> bool:
-    return box.node is not None and box.node.merge is not None
-
-
-def _curve(
-    link: Link, boxes: dict[str, Box], route: Route, dashes: dict[Way, str], router: Router
-) -> str:
-    way = way_of(link, boxes)
+def _curve(link: Link, boxes: dict[str, Box], route: Route, dashes: dict[Way, str]) -> str:
     source, target = boxes[link.source], boxes[link.target]
-    shown = brief(op for op in link.ops if op.source == op.level)
-    if sum(other[0] == way[0] for other in dashes) > 1 and link.ops:
-        shown += (ARROWS[way[0]] + way[1],)
-    dash = f' stroke-dasharray="{dashes[way]}"' if dashes.get(way) else ""
-    resampler = f" data-resampler={quoteattr(way[1])}" if way[1] else ""
-    note = f"{source.name} → {' '.join((*words(link.ops), target.name))}"
+    direction, word = link.way
+    style = f' stroke-dasharray="{dashes[link.way]}"' if dashes.get(link.way) else ""
+    data = f" data-resampler={quoteattr(escape(word))}" if word else ""
+    note = f"{source.name} → {' '.join((*link.words, target.name))}"
+    if link.weights:
+        weights = ", ".join(f"{weight:.3g}" for weight in link.weights)
+        note += f"\nweight {weights}"
+        data += f' data-weight="{weights}"'
+    if link.share is not None:
+        thick = _THIN + (_THICK - _THIN) * link.share
+        style += f' style="stroke-width:{number(thick)}"'
     return (
-        f'<g class="link {way[0]} {link.role}"{resampler}><title>{escape(note)}</title>'
-        f'<path d="{_path(route)}"{dash}/>{_tip(link, target, route[-1][-1])}'
-        f"{_beside(route, ' '.join(shown), router)}</g>"
+        f'<g class="link {direction} {link.role}{f" {link.mark}" if link.mark else ""}"{data}>'
+        f'<title>{escape(note)}</title><path d="{_path(route)}"{style}/>'
+        f"{_tip(link, target, route[-1][-1])}"
     )
 
 
@@ -135,7 +138,7 @@ def _tip(link: Link, target: Box, end: Point) -> str:
     x, y = end
     if link.role == "addend":
         return f'<g transform="translate({number(x - 5)} {number(y)})">{PLUS}</g>'
-    if gates(link, target):
+    if link.gates:
         return f'<circle class="tip" cx="{number(x - 4)}" cy="{number(y)}" r="4"/>'
     if target.kind == "line" or target.kind == "output":
         return f'<path class="tip" d="M{number(x)} {number(y)}l-7 -3.5v7z"/>'
@@ -148,21 +151,16 @@ def _path(route: Route) -> str:
     return f"M{start}" + "".join(f"C{piece}" for piece in rest)
 
 
-def _beside(route: Route, text: str, router: Router) -> str:
-    """The words of a link, at the first place along it that is free."""
+def _beside(route: Route, text: str, needed: bool, router: Router) -> str:
+    """The words of a link at the best place along it; what is not needed only where it fits."""
     if not text:
         return ""
-    points = list(samples(route))
-    wide = text_width(text, 10)
-    order = sorted(range(len(points)), key=lambda k: abs(k - len(points) / 2))
-    free = [
-        points[k]
-        for k in order
-        if router.is_free(points[k][0] - wide / 2, points[k][1] - 12, wide, 10)
-    ]
-    x, y = free[0] if free else points[order[0]]
-    router.block(x - wide / 2, y - 12, wide, 10)
+    wide = text_width(text, 10) + 4
+    x, y, is_free = router.text_place(route, wide)
+    if not (needed or is_free):
+        return ""
+    router.block(x - wide / 2, y, wide, 10)
     return (
-        f'<text class="faint halo small middle" x="{number(x)}" y="{number(y - 3)}">'
+        f'<text class="faint halo small middle" x="{number(x)}" y="{number(y + 9)}">'
         f"{escape(text)}</text>"
     )

@@ -14,7 +14,7 @@ Route = tuple[Cubic, ...]
 
 _CELL = 3.0  # px; the picture is looked at through a grid of such cells
 _STEP = 5.0  # px between the samples of a curve
-_BOX, _TEXT, _NEAR, _LANE = 60.0, 10.0, 6.0, 30.0  # costs: a sample in a box …, a lane
+_BOX, _NEAR, _LANE = 60.0, 6.0, 30.0  # costs: a sample in a box, near another curve; a lane
 _ROW = 20.0  # px; closer heights are of one row
 _LANES = 9  # of all lanes, how many of the nearest are tried
 _Cell = tuple[int, int]
@@ -28,21 +28,36 @@ class Router:
         self._cost: dict[_Cell, float] = {}
         self._drawn: dict[_Cell, set[str]] = {}
 
-    def block(self, x: float, y: float, width: float, height: float, *, text: bool = False) -> None:
+    def block(self, x: float, y: float, width: float, height: float) -> None:
         """Keep curves out of a rectangle given by its upper left corner."""
-        cost = _TEXT if text else _BOX
         for column in range(int(x // _CELL), int((x + width) // _CELL) + 1):
             for row in range(int(y // _CELL), int((y + height) // _CELL) + 1):
                 cell = column, row
-                self._cost[cell] = max(cost, self._cost.get(cell, 0.0))
+                self._cost[cell] = _BOX
 
-    def is_free(self, x: float, y: float, width: float, height: float) -> bool:
-        """Whether a rectangle meets no box and no text (curves do not count)."""
-        return not any(
-            (column, row) in self._cost
-            for column in range(int(x // _CELL), int((x + width) // _CELL) + 1)
-            for row in range(int(y // _CELL), int((y + height) // _CELL) + 1)
+    def text_place(self, route: Route, width: float) -> tuple[float, float, bool]:
+        """Where ``width`` pixels of text stand best by a route: x, top, whether in the open."""
+        points = list(samples(route))
+        middle = len(points) / 2
+        best = min(
+            (
+                (self._crowd(x - width / 2, y + above, width), abs(k - middle), x, y + above)
+                for k, (x, y) in enumerate(points)
+                for above in (-12.0, 3.0)
+            ),
+            key=lambda place: (place[0] + 0.5 * place[1], *place[1:]),
         )
+        crowd, _, x, y = best
+        return x, y, crowd < _BOX
+
+    def _crowd(self, x: float, y: float, width: float) -> float:
+        """What a text of one line would cover there."""
+        crowd = 0.0
+        for column in range(int(x // _CELL), int((x + width) // _CELL) + 1):
+            for row in range(int(y // _CELL), int((y + 10) // _CELL) + 1):
+                cell = column, row
+                crowd += self._cost.get(cell, 0.0) + len(self._drawn.get(cell, ()))
+        return crowd
 
     def route(self, start: Point, end: Point, *, source: str) -> Route:
         """The cheapest curve; those of one ``source`` may run together."""
