@@ -1,17 +1,16 @@
 """The front as a picture: the first objective against the second, baselines by name."""
 
-import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from nas_fpn.record import Entry
+from nas_fpn.report.axis import Axis
 from nas_fpn.report.front import front
 
 __all__ = ["draw_front", "name_of"]
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 24, 52
-TICKS = 5  # about as many along each axis
 
 _STYLE = """
 .front{color:#1f2328;font:12px system-ui,sans-serif}
@@ -51,7 +50,7 @@ def draw_front(entries: Sequence[Entry], objectives: Sequence[str]) -> str:
         and entry.outcome.state == "complete"
         and {up, across} <= entry.outcome.scores.keys()
     ]
-    xs, ys = _Axis([x for _, x, _ in points]), _Axis([y for _, _, y in points])
+    xs, ys = Axis([x for _, x, _ in points]), Axis([y for _, _, y in points])
 
     def place(x: float, y: float) -> tuple[float, float]:
         return (
@@ -106,22 +105,3 @@ def _point(entry: Entry, x: float, y: float, *, is_best: bool, said: str) -> str
     label = f'<text{side} x="{x + shift:.1f}" y="{y - 6:.1f}">{name}</text>'
     hover = f"<title>trial {entry.number}, {name}: {escape(said)}</title>"
     return f"<g>{hover}{mark}{label if is_best or entry.is_baseline else ''}</g>"
-
-
-class _Axis:
-    """Numbers to parts of an axis, with a margin, and round ticks."""
-
-    def __init__(self, values: Sequence[float]) -> None:
-        low, high = min(values), max(values)
-        margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-        self.low, self.high = low - margin, high + margin
-
-    def part(self, value: float) -> float:
-        return (value - self.low) / (self.high - self.low)
-
-    def ticks(self) -> list[float]:
-        rough = (self.high - self.low) / TICKS
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * one for one in (1, 2, 5, 10) if power * one >= rough)
-        first = math.ceil(self.low / step)
-        return [round(n * step, 12) for n in range(first, math.floor(self.high / step) + 1)]

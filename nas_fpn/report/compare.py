@@ -1,0 +1,101 @@
+"""Several runs side by side: controllers, spaces, and whether their scores compare at all."""
+
+from collections.abc import Sequence
+
+from nas_fpn.report.front_plot import name_of
+from nas_fpn.report.markup import Markup, join, tag
+from nas_fpn.report.opened import Opened, best_of
+from nas_fpn.report.plots import Line, plot
+from nas_fpn.report.search_curve import best_so_far, in_order
+
+__all__ = ["compare_section", "rivals_of", "same_question"]
+
+
+def compare_section(runs: Sequence[Opened]) -> Markup:
+    """A row and a curve for each run."""
+    first = runs[0]
+    others = [run.name for run in runs if not same_question(first, run)]
+    if others:
+        said = (
+            f"{', '.join(others)}: trained on other features, with other proxy settings or for "
+            f"another objective than {first.name}. Scores of these do not compare with its own."
+        )
+    else:
+        said = "All were trained on the same features, with the same proxy, for the same objective."
+    heads = ("run", "controller", "space", "seed", "trained", "best", "best baseline", "difference")
+    table = tag(
+        "table",
+        {},
+        tag("caption", {}, "The runs"),
+        tag("thead", {}, tag("tr", {}, (tag("th", {"scope": "col"}, one) for one in heads))),
+        tag("tbody", {}, (_row(at, run) for at, run in enumerate(runs))),
+    )
+    lines = []
+    for at, run in enumerate(runs):
+        values = best_so_far([score for score, _ in in_order(run.history, run.objectives[0])])
+        places = tuple((float(k), value) for k, value in enumerate(values, start=1))
+        if places:
+            lines.append(Line(places, f"run{at % 6}", _named(run), steps=True))
+    label = f"Best {first.objectives[0]} so far against trials, one line a run"
+    drawn = plot(label, "proposals trained to the end", first.objectives[0], lines=lines)
+    one_seed = (
+        "One search each says little about controllers: another seed gives another curve. "
+        "nas-fpn simulate compares controllers over many seeds."
+    )
+    return join(
+        tag("p", {"class": "warning" if others else None}, said),
+        tag(
+            "div",
+            {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "The runs"},
+            table,
+        ),
+        tag("div", {"class": "plots"}, drawn) if lines else "",
+        tag("p", {}, one_seed),
+    )
+
+
+def same_question(one: Opened, other: Opened) -> bool:
+    """Whether scores of two runs compare: the same features, training and first objective."""
+    return (
+        one.header.get("bank") == other.header.get("bank")
+        and one.settings.get("proxy") == other.settings.get("proxy")
+        and one.objectives[0] == other.objectives[0]
+    )
+
+
+def rivals_of(run: Opened, runs: Sequence[Opened]) -> list[Opened]:
+    """The runs that searched the same space for the same at random."""
+    return [
+        other
+        for other in runs
+        if other is not run
+        and other.settings.get("controller") == "random_search"
+        and other.header.get("space") == run.header.get("space")
+        and same_question(run, other)
+    ]
+
+
+def _row(at: int, run: Opened) -> Markup:
+    objective, entries = run.objectives[0], run.history.entries
+    best = best_of([entry for entry in entries if not entry.is_baseline], objective)
+    control = best_of([entry for entry in entries if entry.is_baseline], objective)
+    scores = [
+        None if one is None or one.outcome is None else one.outcome.scores[objective]
+        for one in (best, control)
+    ]
+    gap = None if scores[0] is None or scores[1] is None else scores[0] - scores[1]
+    cells = [
+        str(run.settings.get("controller", "–")),
+        str(run.settings.get("space", "–")),
+        str(run.header.get("seed", "–")),
+        str(len(in_order(run.history, objective))),
+        "–" if scores[0] is None else f"{scores[0]:.4f}",
+        "–" if control is None else f"{scores[1]:.4f} {name_of(control)}",
+        "–" if gap is None else f"{gap:+.4f}",
+    ]
+    link = tag("a", {"href": f"#run-{at + 1}"}, run.name)
+    return tag("tr", {}, tag("th", {"scope": "row"}, link), (tag("td", {}, one) for one in cells))
+
+
+def _named(run: Opened) -> str:
+    return f"{run.name} ({run.settings.get('controller', 'controller unknown')})"

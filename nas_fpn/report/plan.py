@@ -1,0 +1,122 @@
+"""What was asked, how it went, and how far the proxy can be trusted, as the record has it.
+
+What no record knows is said to be unknown: nothing here is guessed.
+"""
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from nas_fpn.report.markup import Markup, join, tag
+from nas_fpn.report.opened import Opened
+
+__all__ = ["plan_section", "progress", "trust_section"]
+
+
+def plan_section(run: Opened) -> Markup:
+    """Space, controller, budget, proxy and data; how the trials ended; every setting."""
+    settings, header = run.settings, run.header
+    machine: Mapping[str, Any] = header.get("machine", {})
+    proxy: Mapping[str, Any] = settings.get("proxy", {})
+    given = settings.get("controller_settings") or {}
+    limits = {k: v for k, v in (settings.get("limits") or {}).items() if v is not None}
+    halving = settings.get("halving")
+    rows = {
+        "space": settings.get("space"),
+        "controller": " ".join([str(settings.get("controller")), *_pairs(given)]),
+        "objective": ", ".join(run.objectives),
+        "trials": progress(run),
+        "how they ended": _ends(run),
+        "training time": _time(run),
+        "proxy": ", ".join(_pairs(proxy, "steps", "image_size", "batch_size", "evaluations")),
+        "backbone": (settings.get("backbone") or {}).get("name"),
+        "halving": "none: every trial is trained to the end" if not halving else _given(halving),
+        "limits": ", ".join(_pairs(limits)) or "none",
+        "seed": header.get("seed"),
+        "machine": ", ".join(_pairs(machine, "cpus", "cuda", "platform")),
+        "packages": ", ".join(_pairs(header.get("packages") or {})),
+    }
+    shown = {name: str(value) for name, value in rows.items() if value not in (None, "", "None")}
+    whole = json.dumps(settings, indent=2, ensure_ascii=False)
+    return join(
+        tag("dl", {}, (join(tag("dt", {}, k), tag("dd", {}, v)) for k, v in shown.items())),
+        tag(
+            "details",
+            {},
+            tag("summary", {}, "Every setting on record"),
+            tag("pre", {"tabindex": "0"}, whole),
+        ),
+    )
+
+
+def trust_section(run: Opened) -> Markup:
+    """Noise as far as it was measured, what is not known, and the notes of the run."""
+    checks = [event for event in run.history.events if event["event"] == "verdict"]
+    said = []
+    if checks:
+        check = checks[-1]
+        for side, what in (("trial", "best neck found"), ("control", "best baseline")):
+            said.append(_noise(what, check["scores"][side], check))
+    else:
+        said.append(
+            "Noise: unknown. Every neck was trained once, with one seed, and no check with new "
+            "seeds is on record."
+        )
+    said += [
+        "The backbone is frozen and the training short: whether the proxy ranks necks as a full "
+        "training would is not known; this run did not measure it.",
+        "The best of many is chosen on the val set that it is scored on, so its score there is "
+        "flattering.",
+        *(f"Note: {note}" for note in run.settings.get("notes", [])),
+        *(f"Missing: {one}." for one in run.missing),
+    ]
+    if run.history.torn is not None:
+        said.append(run.history.torn)
+    return tag("ul", {}, (tag("li", {}, one) for one in said))
+
+
+def progress(run: Opened) -> str:
+    """How many of the proposals that were asked for have ended."""
+    proposals = [entry for entry in run.history.entries if not entry.is_baseline]
+    ended = sum(entry.outcome is not None for entry in proposals)
+    controls = len(run.history.entries) - len(proposals)
+    wanted = "" if run.trials_wanted is None else f" of {run.trials_wanted}"
+    under_way = sum(entry.outcome is None for entry in run.history.entries)
+    still = f"; {under_way} under way or paused" if under_way else ""
+    return f"{ended}{wanted} proposals have ended, beside {controls} baselines{still}"
+
+
+def _ends(run: Opened) -> str:
+    states = Counter(entry.outcome.state for entry in run.history.entries if entry.outcome)
+    reasons = Counter(
+        (entry.outcome.reason or "no reason given").partition("\n")[0]
+        for entry in run.history.entries
+        if entry.outcome and entry.outcome.state in {"failed", "rejected"}
+    )
+    said = [f"{count} {state}" for state, count in states.most_common()]
+    return ", ".join(said) + "".join(f"; {n} × {why}" for why, n in reasons.most_common(5))
+
+
+def _time(run: Opened) -> str:
+    seconds = sum(entry.outcome.seconds for entry in run.history.entries if entry.outcome)
+    return f"{seconds / 3600:.2f} h, all trials added up" if seconds else ""
+
+
+def _noise(what: str, scores: list[float], check: Mapping[str, Any]) -> str:
+    head = f"Noise of the {what}: {check['objective']} on {check['split']}"
+    if len(scores) < 2:
+        return f"{head} with one new seed: {scores[0]:.4f}; one says nothing about noise."
+    return (
+        f"{head} with {len(scores)} new seeds has mean {statistics.fmean(scores):.4f} and standard "
+        f"deviation {statistics.stdev(scores):.4f} ({', '.join(f'{one:.4f}' for one in scores)})."
+    )
+
+
+def _pairs(values: Mapping[str, Any], *names: str) -> list[str]:
+    return [f"{k} {_given(values[k])}" for k in names or values if values.get(k) is not None]
+
+
+def _given(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,102 @@
+"""The section of the best neck found: drawing, program, what sets it apart, source."""
+
+import base64
+from collections.abc import Sequence
+from difflib import unified_diff
+
+from nas_fpn.language import Architecture, canonical
+from nas_fpn.language.draw import draw
+from nas_fpn.record import Entry
+from nas_fpn.report.compact import parsed, trial_key
+from nas_fpn.report.front import front
+from nas_fpn.report.front_plot import name_of
+from nas_fpn.report.markup import Markup, join, tag
+from nas_fpn.report.opened import Opened, best_of
+
+__all__ = ["front_section", "picture", "winner_section"]
+
+
+def winner_section(at: int, run: Opened) -> Markup:
+    """The best neck found by the first objective, against the best baseline."""
+    objective, entries = run.objectives[0], run.history.entries
+    best = best_of([entry for entry in entries if not entry.is_baseline], objective)
+    if best is None:
+        return tag("p", {}, "No proposal is complete yet.")
+    control = best_of([entry for entry in entries if entry.is_baseline], objective)
+    neck = parsed(best, run.words)
+    address = f"#{trial_key(at, best.number)}"
+    named = tag("a", {"href": address}, f"trial {best.number}, neck {best.neck}")
+    parts = [tag("p", {}, "The best score among the proposals: ", named, ".")]
+    if neck is None:
+        parts.append(tag("p", {}, "It cannot be drawn: its own words are not at hand."))
+    else:
+        parts.append(picture(neck, f"Drawing of neck {best.neck}; its program says the same"))
+    parts.append(_folded("Its program", tag("pre", {"tabindex": "0"}, best.text), shown=True))
+    if control is not None:
+        parts.append(_difference(run, best, neck, control))
+    source = run.sources.get(best.number)
+    if source is None:
+        said = f"Not exported yet: nas-fpn export {run.name}:{best.number}"
+        parts.append(tag("p", {}, said))
+    else:
+        code = tag("pre", {"tabindex": "0"}, source)
+        parts.append(_folded("Its source, as exported to best/neck.py", code))
+    return join(parts)
+
+
+def front_section(at: int, run: Opened) -> Markup:
+    """Several objectives: every neck of the front with its drawing."""
+    best = front(run.history.entries, run.objectives)
+    if not best:
+        return tag("p", {}, "No trial is complete yet.")
+    names = [name.removeprefix("-") for name in run.objectives]
+    rows = []
+    for entry in best:
+        assert entry.outcome is not None
+        neck = parsed(entry, run.words)
+        link = tag("a", {"href": f"#{trial_key(at, entry.number)}"}, name_of(entry))
+        cells = [tag("td", {"class": "n"}, f"{entry.outcome.scores[name]:.4g}") for name in names]
+        drawn = picture(neck, f"Drawing of {name_of(entry)}") if neck is not None else "–"
+        rows.append(tag("tr", {}, tag("th", {"scope": "row"}, link), cells, tag("td", {}, drawn)))
+    heads = [tag("th", {"scope": "col"}, one) for one in ("neck", *names, "drawing")]
+    said = (
+        f"No neck on record is at least as good in all of {', '.join(run.objectives)} and better "
+        "in one (a minus: smaller is better)."
+    )
+    return join(
+        tag("p", {}, said),
+        tag(
+            "div",
+            {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "The front"},
+            tag("table", {}, tag("thead", {}, tag("tr", {}, heads)), tag("tbody", {}, rows)),
+        ),
+    )
+
+
+def picture(neck: Architecture, alt: str) -> Markup:
+    """A drawing as an image of its own: nothing in it can reach the page."""
+    data = base64.b64encode(draw(neck).encode()).decode()
+    return tag("img", {"class": "neck", "alt": alt, "src": f"data:image/svg+xml;base64,{data}"})
+
+
+def _difference(run: Opened, best: Entry, neck: Architecture | None, control: Entry) -> Markup:
+    other = parsed(control, run.words)
+    title = f"What sets it apart from the best baseline, {name_of(control)}"
+    if neck is None or other is None:
+        before, after = control.text, best.text
+    else:
+        before, after = str(canonical(other)), str(canonical(neck))
+    rows = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=99))[3:]
+    lines = [_changed(row) for row in rows]
+    key = tag("p", {}, "− only in the baseline, + only in the neck that was found (canonical form)")
+    return _folded(title, key, tag("pre", {"class": "diff", "tabindex": "0"}, lines))
+
+
+def _changed(row: str) -> Markup:
+    kinds = {"-": "del", "+": "ins"}
+    text = row + "\n"
+    return tag(kinds[row[0]], {}, text) if row[:1] in kinds else join(text)
+
+
+def _folded(title: str, *inside: str | Sequence[str], shown: bool = False) -> Markup:
+    return tag("details", {"open": shown}, tag("summary", {}, title), *inside)
