@@ -18,6 +18,7 @@ from nas_fpn.export.source import neck_source
 from nas_fpn.language.canonical import identity
 from nas_fpn.language.draw import draw
 from nas_fpn.necks.neck import Neck
+from nas_fpn.necks.operand_weights import operand_weights
 
 __all__ = ["export_neck"]
 
@@ -74,7 +75,7 @@ def export_neck(
     files = {
         "neck.py": source,
         "neck.neck": str(architecture),
-        "neck.svg": draw(architecture),
+        "neck.svg": draw(architecture, weights=operand_weights(neck)),
         "config.json": json.dumps(settings, indent=2) + "\n",
         "hubconf.py": _HUBCONF.format(id=identity(architecture), dependencies=hub),
         "README.md": readme(

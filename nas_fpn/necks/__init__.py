@@ -4,6 +4,7 @@ from nas_fpn.necks.blocks import BLOCKS
 from nas_fpn.necks.cell import Cell, Chain
 from nas_fpn.necks.merges import MERGES
 from nas_fpn.necks.neck import Neck, initialise
+from nas_fpn.necks.operand_weights import operand_weights
 from nas_fpn.necks.plan import Call, CallChain, CellPlan, make_cell, plan_cells
 from nas_fpn.necks.recursive import FeedbackResNet, RecursiveNeck
 from nas_fpn.necks.rehearsal import rehearse
@@ -28,6 +29,7 @@ __all__ = [
     "fuse_repconv",
     "initialise",
     "make_cell",
+    "operand_weights",
     "plan_cells",
     "rehearse",
 ]

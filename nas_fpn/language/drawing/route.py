@@ -5,6 +5,7 @@ rows. The cheapest stays. Nothing is searched further: a neck has tens of links.
 """
 
 from collections.abc import Iterable, Iterator
+from math import inf
 
 __all__ = ["Point", "Route", "Router"]
 
@@ -61,7 +62,12 @@ class Router:
 
     def route(self, start: Point, end: Point, *, source: str) -> Route:
         """The cheapest curve; those of one ``source`` may run together."""
-        best = min(self._candidates(start, end), key=lambda route: self._price(route, source))
+        best: Route = ()
+        least = inf
+        for route in self._candidates(start, end):
+            price = self._price(route, source, least)
+            if price < least:
+                best, least = route, price
         for point in samples(best):
             self._drawn.setdefault(_cell(point), set()).add(source)
         return best
@@ -86,14 +92,17 @@ class Router:
                     (b, (x1 - 0.4 * right, lane), (x1 - 0.6 * right, y1), end),
                 )
 
-    def _price(self, route: Route, source: str) -> float:
-        points = list(samples(route))
-        price = _STEP * len(points) + (_LANE if len(route) > 1 else 0.0)
-        for point in points:
-            cell = _cell(point)
-            price += self._cost.get(cell, 0.0)
-            if self._drawn.get(cell, set()) - {source}:
+    def _price(self, route: Route, source: str, most: float) -> float:
+        """What a route costs; counting stops at ``most``."""
+        price = _LANE if len(route) > 1 else 0.0
+        for x, y in samples(route):
+            cell = int(x // _CELL), int(y // _CELL)
+            price += _STEP + self._cost.get(cell, 0.0)
+            drawn = self._drawn.get(cell)
+            if drawn and (len(drawn) > 1 or source not in drawn):
                 price += _NEAR
+            if price >= most:
+                return price
         return price
 
 
@@ -106,21 +115,16 @@ def _fits(lane: float, start: float, end: float) -> bool:
 
 def samples(route: Route) -> Iterator[Point]:
     """Points along a curve, without the first and last pixels, which touch their own boxes."""
-    (x0, _), (x1, _) = route[0][0], route[-1][-1]
-    for a, b, c, d in route:
-        count = max(2, int((abs(d[0] - a[0]) + abs(d[1] - a[1])) / _STEP))
+    first, last = route[0][0][0] + 5, route[-1][-1][0] - 5
+    for (ax, ay), (bx, by), (cx, cy), (dx, dy) in route:
+        count = max(2, int((abs(dx - ax) + abs(dy - ay)) / _STEP))
         for k in range(count):
             t = (k + 0.5) / count
-            point = _at(a, b, c, d, t)
-            if x0 + 5 < point[0] < x1 - 5:
-                yield point
-
-
-def _at(a: Point, b: Point, c: Point, d: Point, t: float) -> Point:
-    u = 1 - t
-    weights = (u * u * u, 3 * u * u * t, 3 * u * t * t, t * t * t)
-    x, y = (sum(w * p[i] for w, p in zip(weights, (a, b, c, d), strict=True)) for i in (0, 1))
-    return x, y
+            u = 1 - t
+            p, q, r, s = u * u * u, 3 * u * u * t, 3 * u * t * t, t * t * t
+            x = p * ax + q * bx + r * cx + s * dx
+            if first < x < last:
+                yield x, p * ay + q * by + r * cy + s * dy
 
 
 def _cell(point: Point) -> _Cell:
