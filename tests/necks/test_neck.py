@@ -102,8 +102,9 @@ def test_the_seed_alone_decides_the_weights(name: str) -> None:
     assert_equal(first.state_dict().values(), same.state_dict().values())
     named = first.named_parameters()
     drawn = [k for k, p in named if p.dim() == 4 and ".offset." not in k]  # they begin at zero
+    mine, others = first.state_dict(), other.state_dict()
     for key in drawn:
-        assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
+        assert not torch.equal(mine[key], others[key])
 
 
 @every_neck
