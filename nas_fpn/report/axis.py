@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 __all__ = ["Axis"]
 
-TICKS = 5  # about as many along each axis
+TICKS = 5
 
 
 class Axis:
@@ -27,9 +27,9 @@ class Axis:
         """Where a value stands: 0 at the beginning, 1 at the end."""
         return (value - self.low) / (self.high - self.low)
 
-    def ticks(self) -> list[float]:
-        """Round numbers along the axis."""
-        rough = (self.high - self.low) / TICKS
+    def ticks(self, about: int = TICKS) -> list[float]:
+        """Round numbers along the axis, fewer than ``about`` and more than a third of that."""
+        rough = (self.high - self.low) / about
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * one for one in (1, 2, 5, 10) if power * one >= rough)
         first = math.ceil(self.low / step)

@@ -8,6 +8,7 @@ import base64
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from nas_fpn.errors import SpaceError
@@ -27,10 +28,7 @@ def trial_key(run: int, number: int) -> str:
 
 def parsed(entry: Entry, words: Words) -> Architecture | None:
     """The neck of a trial, or None where its words are not at hand."""
-    try:
-        return parse(entry.text, words=words)
-    except SpaceError:
-        return None
+    return _parsed(entry.text, words)
 
 
 def compact(runs: Sequence[Opened]) -> dict[str, Any]:
@@ -92,6 +90,14 @@ def block(identity: str, value: object) -> Markup:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(f'<script type="application/json" id="{identity}">{text}</script>')
+
+
+@lru_cache(maxsize=1 << 12)  # several sections read the same necks
+def _parsed(text: str, words: Words) -> Architecture | None:
+    try:
+        return parse(text, words=words)
+    except SpaceError:
+        return None
 
 
 def _fate(entry: Entry, scores: Sequence[str], curves: Sequence[str]) -> dict[str, Any]:

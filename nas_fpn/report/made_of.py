@@ -26,7 +26,8 @@ def made_of_section(run: Opened) -> Markup:
     said = (
         f"{len(graphs)} distinct necks that the controller proposed and the run trained to the "
         f"end; the best decile {'are' if many else 'is'} {len(best)} of them. A word that is "
-        "common among the best need not be what makes them good: the controller prefers what has scored."
+        "common among the best need not be what makes them good: the controller prefers what "
+        "has scored."
     )
     words, levels = words_used(graphs, best), levels_used(graphs, best)
     return join(

@@ -100,11 +100,11 @@ class _Sheet:
     def grid(self, across: str, up: str) -> list[Markup]:
         """Ticks, their numbers, and what the axes are."""
         parts = []
-        for tick in self.xs.ticks():
+        for tick in self.xs.ticks(8):
             x = self.x(tick)
             parts.append(_path("grid", f"M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"))
             parts.append(_text(x, HEIGHT - BOTTOM + 15, f"{tick:g}", "middle"))
-        for tick in self.ys.ticks():
+        for tick in self.ys.ticks(8):
             y = self.y(tick)
             parts.append(_path("grid", f"M{LEFT} {y:.1f}H{WIDTH - RIGHT}"))
             parts.append(_text(LEFT - 6, y + 4, f"{tick:g}", "end"))
@@ -147,7 +147,8 @@ class _Sheet:
         for point in points:
             if not point.name:
                 continue
-            wide = LETTER * len(point.name)
+            name = _cut(point.name, 24)
+            wide = LETTER * len(name)
             x, y = self.x(point.x), self.y(point.y)
             end = x + 8 + wide > WIDTH
             left = x - 8 - wide if end else x + 8
@@ -161,16 +162,19 @@ class _Sheet:
                 )
             )
             taken.append((left, left + wide, free))
-            parts.append(
-                _text(x - 8 if end else x + 8, free, point.name, "end" if end else "start")
-            )
+            parts.append(_text(x - 8 if end else x + 8, free, name, "end" if end else "start"))
         return parts
 
 
 def _key(y: float, kind: str, name: str, dashed: str) -> Markup:
     """A row of the legend."""
     mark = _path(f"{dashed} {kind}".strip(), f"M{LEFT} {y + 4:.1f}h24")
-    return join(mark, _text(LEFT + 32, y + 8, name, "start"))
+    return join(mark, _text(LEFT + 32, y + 8, _cut(name, 48), "start"))
+
+
+def _cut(text: str, letters: int) -> str:
+    """Text that has room; what is cut off stands in full elsewhere in the page."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def _path(kind: str, d: str) -> Markup:

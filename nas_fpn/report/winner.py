@@ -36,7 +36,7 @@ def winner_section(at: int, run: Opened) -> Markup:
         parts.append(_difference(run, best, neck, control))
     source = run.sources.get(best.number)
     if source is None:
-        said = f"Not exported yet: nas-fpn export {run.name}:{best.number}"
+        said = f"Its source is not exported yet: nas-fpn export RUN:{best.number} --to FOLDER"
         parts.append(tag("p", {}, said))
     else:
         code = tag("pre", {"tabindex": "0"}, source)
@@ -57,8 +57,13 @@ def front_section(at: int, run: Opened) -> Markup:
         link = tag("a", {"href": f"#{trial_key(at, entry.number)}"}, name_of(entry))
         cells = [tag("td", {"class": "n"}, f"{entry.outcome.scores[name]:.4g}") for name in names]
         drawn = picture(neck, f"Drawing of {name_of(entry)}") if neck is not None else "–"
-        rows.append(tag("tr", {}, tag("th", {"scope": "row"}, link), cells, tag("td", {}, drawn)))
-    heads = [tag("th", {"scope": "col"}, one) for one in ("neck", *names, "drawing")]
+        kind = {"class": "control" if entry.is_baseline else None}
+        named = tag("th", {"scope": "row"}, link, " (baseline)" if entry.is_baseline else "")
+        rows.append(tag("tr", kind, named, cells, tag("td", {}, drawn)))
+    heads = [
+        tag("th", {"scope": "col", "class": "n" if one in names else None}, one)
+        for one in ("neck", *names, "drawing")
+    ]
     said = (
         f"No neck on record is at least as good in all of {', '.join(run.objectives)} and better "
         "in one (a minus: smaller is better)."

@@ -79,25 +79,29 @@ const inRoot = (svg, alt) => {
 const main = new Set(data.runs.flatMap((run) => run.objectives.map((name) => name.replace("-", ""))));
 const plain = data.scores.filter((name) => !name.includes("/") && name !== "params_m" && name !== "gmacs");
 const scores = [...plain.filter((name) => main.has(name)), ...plain.filter((name) => !main.has(name))];
+const headOf = (name) => name.replace("ap_", "ap ");
+const ofScore = (name) => ({ head: headOf(name), measured: true, value: (t) => score(t, name) });
 const columns = [
   { head: "trial", value: (t) => t.trial },
   ...(several ? [{ head: "run", value: (t) => data.runs[t.run].name }] : []),
   { head: "neck", value: nameOf },
-  { head: "source", value: (t) => t.source },
+  ...scores.filter((name) => main.has(name)).map(ofScore),
   { head: "state", value: (t) => t.state },
   { head: "steps", value: (t) => t.steps },
-  ...scores.map((name) => ({ head: name.replace("ap_", "ap "), value: (t) => score(t, name) })),
+  { head: "source", value: (t) => t.source },
+  ...scores.filter((name) => !main.has(name)).map(ofScore),
   { head: "params, M", value: (t) => cost(t, "params", 1e6) },
   { head: "GMACs", value: (t) => cost(t, "macs", 1e9) },
   { head: "seconds", value: (t) => t.seconds },
 ].filter((column) => data.trials.some((t) => column.value(t) !== null && column.value(t) !== undefined));
 
-let sorted = { column: columns.find((column) => column.head === scores[0]?.replace("ap_", "ap ")) ?? columns[0],
+let sorted = { column: columns.find((column) => column.measured) ?? columns[0],
   up: false };
 let inView = data.trials;
 
+const programs = data.texts.map((text) => text.replace(/#.*/g, ""));  // what it does, not its remarks
 const haystack = new Map(data.trials.map((t) =>
-  [t, [t.key, nameOf(t), t.source, t.state, t.reason ?? "", data.texts[t.text]].join("\n").toLowerCase()]));
+  [t, [t.key, nameOf(t), t.source, t.reason ?? "", programs[t.text]].join("\n").toLowerCase()]));
 
 const chosen = () => {
   const wanted = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -110,7 +114,7 @@ const chosen = () => {
 // Missing values last, either way; by a score, whole trainings before others.
 const order = (one, other) => {
   const { column, up } = sorted;
-  if (scores.some((name) => column.head === name.replace("ap_", "ap ")) && isWhole(one) !== isWhole(other)) {
+  if (column.measured && isWhole(one) !== isWhole(other)) {
     return isWhole(one) ? -1 : 1;
   }
   const [a, b] = [column.value(one), column.value(other)];
@@ -154,7 +158,8 @@ const beginTable = () => {
       sorted = { column, up: sorted.column === column ? !sorted.up : first };
       fillTable();
     });
-    return make("th", { scope: "col" }, button);
+    const number = data.trials.some((trial) => typeof column.value(trial) === "number");
+    return make("th", number ? { scope: "col", class: "n" } : { scope: "col" }, button);
   });
   $("table").tHead.replaceChildren(make("tr", {}, ...heads));
   const states = [...new Set(data.trials.map((trial) => trial.state))].sort();
