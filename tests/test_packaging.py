@@ -25,6 +25,9 @@ def test_the_wheel_finds_what_it_ships(tmp_path: Path) -> None:
         "from nas_fpn.language import find_space, read, size\n"
         "from nas_fpn.search.loading import find_controller\n"
         "print(size(read(find_space('nas_fpn'))))\n"
+        "from nas_fpn.record import History\n"
+        "from nas_fpn.report import Opened, report_html\n"
+        "assert '<script' in report_html([Opened('bare', History())])\n"
         "print(find_space('baselines/fpn'))\nprint(find_controller('random_search'))"
     )
     done = subprocess.run(

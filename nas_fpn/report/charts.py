@@ -22,6 +22,7 @@ COSTS: Mapping[str, Callable[[Entry], float | None]] = {
         None if entry.outcome is None else entry.outcome.scores.get("latency_ms")
     ),
 }
+CROWD = 150  # trials, beyond which a curve is paler
 MARKS = 60  # places at which the shuffled order is worked out
 
 
@@ -138,6 +139,7 @@ def curve_section(at: int, run: Opened) -> Markup:
     """The score of each report of each trial, baselines and the best found by name."""
     objective = run.objectives[0]
     best = best_of([e for e in run.history.entries if not e.is_baseline], objective)
+    faint = "found faint crowd" if len(run.history.entries) > CROWD else "found faint"
     lines = []
     for entry in sorted(run.history.entries, key=lambda entry: _depth(entry, best)):
         places = tuple(
@@ -147,7 +149,7 @@ def curve_section(at: int, run: Opened) -> Markup:
         )
         if len(places) < 2:
             continue
-        kind, name = "found faint", ""
+        kind, name = faint, ""
         if entry.is_baseline:
             kind, name = "control", ""
         elif entry is best:

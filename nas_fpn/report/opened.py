@@ -15,21 +15,29 @@ from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import SHIPPED, Space, Words, find_space, load_words, read
 from nas_fpn.record import Entry, History, read_history
 
-__all__ = ["Opened", "best_of", "open_run"]
+__all__ = ["Exported", "Opened", "best_of", "open_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What stands in an exported folder: ``neck.py``, and ``neck.svg`` with trained weights."""
+
+    source: str
+    drawing: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """One run. ``space`` is None where it is not the one on record, ``missing`` says why.
 
-    ``sources`` are the exported ``neck.py`` by trial, as far as the run has exported any.
+    ``exports`` are by trial, as far as the run has exported any.
     """
 
     name: str
     history: History
     words: Words = SHIPPED
     space: Space | None = None
-    sources: Mapping[int, str] = field(default_factory=dict)
+    exports: Mapping[int, Exported] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -72,7 +80,7 @@ def open_run(folder: Path) -> Opened:
         bare.history,
         words or SHIPPED,
         None if words is None else _space(folder, bare, words, missing),
-        dict(_sources(folder / "best", bare)),
+        dict(_exports(folder / "best", bare)),
         tuple(missing),
     )
 
@@ -116,8 +124,8 @@ def _space(folder: Path, run: Opened, words: Words, missing: list[str]) -> Space
     return None
 
 
-def _sources(best: Path, run: Opened) -> list[tuple[int, str]]:
-    """Each exported ``neck.py`` whose folder says which trial of this record it is."""
+def _exports(best: Path, run: Opened) -> list[tuple[int, Exported]]:
+    """Each exported neck whose folder says which trial of this record it is."""
     found = []
     folders = [best, *(one for one in sorted(best.glob("*")) if one.is_dir())]
     for folder in folders:
@@ -126,7 +134,9 @@ def _sources(best: Path, run: Opened) -> list[tuple[int, str]]:
             continue
         number = _trial(mark.read_text(encoding="utf-8"), run)
         if number is not None:
-            found.append((number, source.read_text(encoding="utf-8")))
+            drawing = folder / "neck.svg"
+            drawn = drawing.read_text(encoding="utf-8") if drawing.is_file() else None
+            found.append((number, Exported(source.read_text(encoding="utf-8"), drawn)))
     return found
 
 

@@ -1,7 +1,7 @@
 """The section of the best neck found: drawing, program, what sets it apart, source."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable
 from difflib import unified_diff
 
 from nas_fpn.language import Architecture, canonical
@@ -23,23 +23,25 @@ def winner_section(at: int, run: Opened) -> Markup:
     if best is None:
         return tag("p", {}, "No proposal is complete yet.")
     control = best_of([entry for entry in entries if entry.is_baseline], objective)
-    neck = parsed(best, run.words)
+    neck, exported = parsed(best, run.words), run.exports.get(best.number)
     address = f"#{trial_key(at, best.number)}"
     named = tag("a", {"href": address}, f"trial {best.number}, neck {best.neck}")
     parts = [tag("p", {}, "The best score among the proposals: ", named, ".")]
-    if neck is None:
-        parts.append(tag("p", {}, "It cannot be drawn: its own words are not at hand."))
+    alt = f"Drawing of neck {best.neck}; its program says the same"
+    if exported is not None and exported.drawing is not None:
+        parts.append(picture(exported.drawing, alt))
+    elif neck is not None:
+        parts.append(picture(draw(neck), alt))
     else:
-        parts.append(picture(neck, f"Drawing of neck {best.neck}; its program says the same"))
+        parts.append(tag("p", {}, "It cannot be drawn: its own words are not at hand."))
     parts.append(_folded("Its program", tag("pre", {"tabindex": "0"}, best.text), shown=True))
     if control is not None:
         parts.append(_difference(run, best, neck, control))
-    source = run.sources.get(best.number)
-    if source is None:
+    if exported is None:
         said = f"Its source is not exported yet: nas-fpn export RUN:{best.number} --to FOLDER"
         parts.append(tag("p", {}, said))
     else:
-        code = tag("pre", {"tabindex": "0"}, source)
+        code = tag("pre", {"tabindex": "0"}, exported.source)
         parts.append(_folded("Its source, as exported to best/neck.py", code))
     return join(parts)
 
@@ -56,7 +58,7 @@ def front_section(at: int, run: Opened) -> Markup:
         neck = parsed(entry, run.words)
         link = tag("a", {"href": f"#{trial_key(at, entry.number)}"}, name_of(entry))
         cells = [tag("td", {"class": "n"}, f"{entry.outcome.scores[name]:.4g}") for name in names]
-        drawn = picture(neck, f"Drawing of {name_of(entry)}") if neck is not None else "–"
+        drawn = picture(draw(neck), f"Drawing of {name_of(entry)}") if neck is not None else "–"
         kind = {"class": "control" if entry.is_baseline else None}
         named = tag("th", {"scope": "row"}, link, " (baseline)" if entry.is_baseline else "")
         rows.append(tag("tr", kind, named, cells, tag("td", {}, drawn)))
@@ -78,23 +80,31 @@ def front_section(at: int, run: Opened) -> Markup:
     )
 
 
-def picture(neck: Architecture, alt: str) -> Markup:
-    """A drawing as an image of its own: nothing in it can reach the page."""
-    data = base64.b64encode(draw(neck).encode()).decode()
+def picture(drawing: str, alt: str) -> Markup:
+    """A drawing as an image of its own: nothing in it can reach the page, or the network."""
+    data = base64.b64encode(drawing.encode()).decode()
     return tag("img", {"class": "neck", "alt": alt, "src": f"data:image/svg+xml;base64,{data}"})
 
 
 def _difference(run: Opened, best: Entry, neck: Architecture | None, control: Entry) -> Markup:
+    """Line by line."""
     other = parsed(control, run.words)
-    title = f"What sets it apart from the best baseline, {name_of(control)}"
-    if neck is None or other is None:
-        before, after = control.text, best.text
-    else:
+    name = name_of(control)
+    before, after = control.text, best.text
+    if neck is not None and other is not None:
         before, after = str(canonical(other)), str(canonical(neck))
+        both = draw_diff(other, neck, names=(name, best.neck))
+        drawn = picture(
+            both, f"{name} and {best.neck} in one drawing; the lines below say the same"
+        )
     rows = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=99))[3:]
-    lines = [_changed(row) for row in rows]
-    key = tag("p", {}, "− only in the baseline, + only in the neck that was found (canonical form)")
-    return _folded(title, key, tag("pre", {"class": "diff", "tabindex": "0"}, lines))
+    key = "− only in the baseline, + only in the neck that was found; both in canonical form."
+    return _folded(
+        f"What sets it apart from the best baseline, {name}",
+        tag("p", {}, key),
+        tag("pre", {"class": "diff", "tabindex": "0"}, (_changed(row) for row in rows)),
+        shown=True,
+    )
 
 
 def _changed(row: str) -> Markup:
@@ -103,5 +113,5 @@ def _changed(row: str) -> Markup:
     return tag(kinds[row[0]], {}, text) if row[:1] in kinds else join(text)
 
 
-def _folded(title: str, *inside: str | Sequence[str], shown: bool = False) -> Markup:
+def _folded(title: str, *inside: str | Iterable[str], shown: bool = False) -> Markup:
     return tag("details", {"open": shown}, tag("summary", {}, title), *inside)

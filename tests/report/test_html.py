@@ -14,6 +14,7 @@ import pytest
 from nas_fpn.errors import RunError
 from nas_fpn.record import History
 from nas_fpn.report import Opened, open_run, report_html
+from nas_fpn.report.opened import Exported
 from tests.report.synthetic import write_run
 
 VOID = {"meta", "input", "img", "br"}
@@ -198,9 +199,9 @@ def test_only_the_source_of_this_very_trial_is_shown(tmp_path: Path) -> None:
     (folder / "best" / "neck.py").write_text("# the source\n")
     mark = folder / "best" / "trial.json"
     mark.write_text(json.dumps({"trial": entry.number, "neck": "another"}))
-    assert open_run(folder).sources == {}
+    assert open_run(folder).exports == {}
     mark.write_text(json.dumps({"trial": entry.number, "neck": entry.neck}))
-    assert open_run(folder).sources == {entry.number: "# the source\n"}
+    assert open_run(folder).exports == {entry.number: Exported("# the source\n", None)}
 
 
 def test_a_folder_without_a_record_says_what_to_do(tmp_path: Path) -> None:

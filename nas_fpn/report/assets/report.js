@@ -124,23 +124,25 @@ const order = (one, other) => {
   return (up ? less : -less) || one.run - other.run || one.trial - other.trial;
 };
 
+const rowOf = (trial) => {
+  const row = make("tr", trial.source.startsWith("baseline:") ? { class: "control" } : {});
+  for (const column of columns) {
+    const value = column.value(trial);
+    const cell = make("td", typeof value === "number" ? { class: "n" } : {});
+    if (column.head === "trial") {
+      cell.append(make("a", { href: `#${trial.key}`, "data-trial": trial.key }, shown(value)));
+    } else {
+      cell.append(shown(value));
+    }
+    row.append(cell);
+  }
+  return row;
+};
+const rows = new Map(data.trials.map((trial) => [trial, rowOf(trial)]));
+
 const fillTable = () => {
   inView = chosen().sort(order);
-  const rows = inView.map((trial) => {
-    const row = make("tr", trial.source.startsWith("baseline:") ? { class: "control" } : {});
-    for (const column of columns) {
-      const value = column.value(trial);
-      const cell = make("td", { class: typeof value === "number" ? "n" : "" });
-      if (column.head === "trial") {
-        cell.append(make("a", { href: `#${trial.key}`, "data-trial": trial.key }, shown(value)));
-      } else {
-        cell.append(shown(value));
-      }
-      row.append(cell);
-    }
-    return row;
-  });
-  $("table").tBodies[0].replaceChildren(...rows);
+  $("table").tBodies[0].replaceChildren(...inView.map((trial) => rows.get(trial)));
   $("count").textContent = `${inView.length} of ${data.trials.length} trials`;
   for (const cell of $("table").tHead.rows[0].cells) {
     const own = cell.textContent === sorted.column.head;
