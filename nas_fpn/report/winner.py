@@ -93,10 +93,6 @@ def _difference(run: Opened, best: Entry, neck: Architecture | None, control: En
     before, after = control.text, best.text
     if neck is not None and other is not None:
         before, after = str(canonical(other)), str(canonical(neck))
-        both = draw_diff(other, neck, names=(name, best.neck))
-        drawn = picture(
-            both, f"{name} and {best.neck} in one drawing; the lines below say the same"
-        )
     rows = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=99))[3:]
     key = "− only in the baseline, + only in the neck that was found; both in canonical form."
     return _folded(
