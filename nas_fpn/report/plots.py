@@ -76,7 +76,7 @@ def plot(
     return tag(
         "svg",
         {"class": "plot", "viewBox": f"0 0 {WIDTH} {below}", "role": "group", "aria-label": label},
-        sheet.grid(across, up),
+        tag("g", {"aria-hidden": "true"}, sheet.grid(across, up)),
         (sheet.rule(rule) for rule in rules),
         (sheet.line(line) for line in lines),
         (sheet.point(point) for point in points),

@@ -220,7 +220,8 @@ const fillTrial = async (trial) => {
     ...(drawn === null ? [] : [drawn]),
     make("div", { class: "plots" },
       ...(trial.reports.length
-        ? [make("div", { class: "wide" }, tableOf("Reports", ["steps", ...data.curves], trial.reports))] : []),
+        ? [make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Reports" },
+          tableOf("Reports", ["steps", ...data.curves], trial.reports))] : []),
       tableOf("Scores on val", ["score", "value"], numbers(data.scores, trial.scores)),
       tableOf("Cost of the neck", ["cost", "value"], numbers(data.costs, trial.cost)),
       ...(choices.length ? [tableOf(run.named ? "Choices" : "Choices, by number",
@@ -237,7 +238,7 @@ const fillTrial = async (trial) => {
 };
 
 const follow = () => {
-  const trial = byKey.get(decodeURIComponent(location.hash.slice(1)));
+  const trial = byKey.get(location.hash.slice(1));
   hideHover();
   if (trial === undefined) {
     if ($("trial").open) $("trial").close();
