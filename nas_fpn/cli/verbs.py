@@ -7,6 +7,7 @@ import typer
 
 from nas_fpn.cli.data import data_check, data_shapes
 from nas_fpn.cli.export import export
+from nas_fpn.cli.live import dashboard, mirror
 from nas_fpn.cli.output import complain
 from nas_fpn.cli.report import report
 from nas_fpn.cli.runs import init, search, table
@@ -23,7 +24,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _verb in (size, sample, check, show, necks, init, search, table, report, simulate, export):
+for _verb in (
+    size,
+    sample,
+    check,
+    show,
+    necks,
+    init,
+    search,
+    table,
+    report,
+    dashboard,
+    mirror,
+    simulate,
+    export,
+):
     app.command()(_verb)
 
 _data = typer.Typer(help="Data: write the embedded scenes, check a COCO file.")

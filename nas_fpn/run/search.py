@@ -23,6 +23,7 @@ from nas_fpn.language import (
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.run.best import export_best
+from nas_fpn.run.live import followed, views
 from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
@@ -153,9 +154,13 @@ def search_run(
             header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
         loop = Loop(record, controller, plan, header=header)
         yield Begun(wanted, len(plan.baselines), loop.entries, notes)
-        yield from tidied(checkpoint_folder(run), loop, drive(run, loop, trainer))
+
+        def steps() -> Iterator[Progress | Step]:
+            yield from tidied(checkpoint_folder(run), loop, drive(run, loop, trainer))
+            yield from check_on_test(run, record, record.history, loop.entries, trainer)
+
+        yield from followed(history_path, steps(), views(run))
         entries = loop.entries
-        yield from check_on_test(run, record, record.history, entries, trainer)
     yield from export_best(run, entries, trainer, notes=notes)
 
 
@@ -227,7 +232,7 @@ def _header(
     run: Run, question: Question, *, bank: Bank, notes: tuple[str, ...], trials: int
 ) -> dict[str, Any]:
     """The first line of the record: all that the answer depends on."""
-    settings = run.settings.model_dump(mode="json", exclude={"ray"})
+    settings = run.settings.model_dump(mode="json", exclude={"ray", "report"})
     halving = None if run.settings.halving is None else asdict(run.settings.halving)
     settings |= {"budget": {"trials": trials}, "notes": list(notes), "halving": halving}
     files = (question.space_file, question.controller_file)

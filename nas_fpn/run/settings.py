@@ -90,6 +90,25 @@ class RaySettings(BaseModel):
     address: str = Field("local", description='"local", "auto", or the address of a Ray cluster')
 
 
+class ReportSettings(BaseModel):
+    """Table ``[report]``: where else the record can be looked at while the search runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mirror: bool = Field(True, description="keep an Optuna study of the record, for dashboards")
+    storage: str = Field(
+        "", description='where: "sqlite:///FILE", "postgresql://…"; "" is mirror/ in the folder'
+    )
+    tensorboard: bool = Field(False, description="write curves for TensorBoard to tensorboard/")
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_url(cls, storage: str) -> str:
+        if storage and "://" not in storage:
+            raise ValueError('should be a URL, like "sqlite:///mirror.db", or ""')
+        return storage
+
+
 class RunSettings(BaseModel):
     """A whole ``run.toml``, defaults filled in, paths as written."""
 
@@ -118,6 +137,7 @@ class RunSettings(BaseModel):
     proxy: ProxySettings = Field(default_factory=ProxySettings)
     confirm: ConfirmSettings = Field(default_factory=ConfirmSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
 
     @field_validator("objective")
     @classmethod

@@ -3,7 +3,7 @@
 from nas_fpn.record import Entry
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Event
-from nas_fpn.search import Over, Paused, Reported, Told, trained
+from nas_fpn.search import Noted, Over, Paused, Reported, Told, trained
 
 __all__ = ["Watch"]
 
@@ -31,6 +31,8 @@ class Watch:
             return self._begin(event, now=now)
         if isinstance(event, Over):
             return self._over(event)
+        if isinstance(event, Noted):
+            return event.text
         self._entries[event.entry.number] = event.entry
         if isinstance(event, Reported):
             self.stage = f"trial {event.entry.number} at step {event.report.steps}"

@@ -13,7 +13,7 @@ from nas_fpn.search.local import advance, search_here, training
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.outcomes import trained
 from nas_fpn.search.plan import Baseline, Due, Evaluate, NeckFacts, Plan
-from nas_fpn.search.progress import Asked, Over, Paused, Progress, Promoted, Reported, Told
+from nas_fpn.search.progress import Asked, Noted, Over, Paused, Progress, Promoted, Reported, Told
 
 __all__ = [
     "CONSTRAINED",
@@ -25,6 +25,7 @@ __all__ = [
     "Halving",
     "Loop",
     "NeckFacts",
+    "Noted",
     "Over",
     "Paused",
     "Plan",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from nas_fpn.record import Entry, Report
 
-__all__ = ["Asked", "Over", "Paused", "Progress", "Promoted", "Reported", "Told"]
+__all__ = ["Asked", "Noted", "Over", "Paused", "Progress", "Promoted", "Reported", "Told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +51,11 @@ class Over:
     exhausted: bool
 
 
-Progress = Asked | Reported | Paused | Promoted | Told | Over
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A person should know this of how the search runs; the record does not hold it."""
+
+    text: str
+
+
+Progress = Asked | Reported | Paused | Promoted | Told | Over | Noted
