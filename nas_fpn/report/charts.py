@@ -84,7 +84,9 @@ def search_section(at: int, run: Opened, rivals: Sequence[Opened] = ()) -> Marku
         "Repeated, stopped and failed ones are left out."
     ]
     if is_random:
-        said.append("The controller of this run is random search itself.")
+        trusted = sum(entry.source.startswith("prior:") for entry in run.history.entries)
+        after = f", after {trusted} of its prior" if trusted else ""
+        said.append(f"The controller of this run is random search itself{after}.")
     elif not rivals:
         said.append(
             "What random search would have found was not run. The pale line is no substitute: it "
@@ -156,7 +158,7 @@ def curve_section(at: int, run: Opened) -> Markup:
             kind, name = "found thick", f"best found: trial {entry.number}"
         lines.append(Line(places, kind, name, trial_key(at, entry.number)))
     if not lines:
-        return tag("p", {}, "No trial reported more than once: [proxy] evaluations is 1.")
+        return tag("p", {}, "No trial has reported more than once.")
     controls = [line for line in lines if line.kind == "control"]
     if controls:
         lines.append(Line(controls[0].places, "control", "baselines"))

@@ -85,7 +85,8 @@ def progress(run: Opened) -> str:
     wanted = "" if run.trials_wanted is None else f" of {run.trials_wanted}"
     under_way = sum(entry.outcome is None for entry in run.history.entries)
     still = f"; {under_way} under way or paused" if under_way else ""
-    return f"{ended}{wanted} proposals have ended, beside {controls} baselines{still}"
+    beside = f"{controls} baseline{'' if controls == 1 else 's'}"
+    return f"{ended}{wanted} proposals have ended, beside {beside}{still}"
 
 
 def _ends(run: Opened) -> str:
@@ -101,7 +102,9 @@ def _ends(run: Opened) -> str:
 
 def _time(run: Opened) -> str:
     seconds = sum(entry.outcome.seconds for entry in run.history.entries if entry.outcome)
-    return f"{seconds / 3600:.2f} h, all trials added up" if seconds else ""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    shown = f"{hours} h {minutes:02} min" if seconds >= 60 else f"{seconds:.1f} s"
+    return f"{shown}, all trials added up" if seconds else ""
 
 
 def _noise(what: str, scores: list[float], check: Mapping[str, Any]) -> str:

@@ -69,7 +69,8 @@ def plot(
         [*(point.y for point in points), *(y for _, y in places), *(rule.y for rule in rules)],
         floor=0,
     )
-    sheet = _Sheet(xs, ys)
+    counts = all(float(x).is_integer() for x in [*(p.x for p in points), *(x for x, _ in places)])
+    sheet = _Sheet(xs, ys, whole=counts)
     legend = [(line.kind, line.name, "") for line in lines if line.name]
     legend += [(rule.kind, rule.name, "dashed") for rule in rules]
     below = HEIGHT + 16 * len(legend)
@@ -88,8 +89,8 @@ def plot(
 class _Sheet:
     """The two axes of one plot, and marks placed by them."""
 
-    def __init__(self, xs: Axis, ys: Axis) -> None:
-        self.xs, self.ys = xs, ys
+    def __init__(self, xs: Axis, ys: Axis, *, whole: bool) -> None:
+        self.xs, self.ys, self.whole = xs, ys, whole
 
     def x(self, value: float) -> float:
         return LEFT + self.xs.part(value) * (WIDTH - LEFT - RIGHT)
@@ -101,6 +102,8 @@ class _Sheet:
         """Ticks, their numbers, and what the axes are."""
         parts = []
         for tick in self.xs.ticks(8):
+            if self.whole and not tick.is_integer():
+                continue
             x = self.x(tick)
             parts.append(_path("grid", f"M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"))
             parts.append(_text(x, HEIGHT - BOTTOM + 15, f"{tick:g}", "middle"))

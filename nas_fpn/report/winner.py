@@ -67,8 +67,8 @@ def front_section(at: int, run: Opened) -> Markup:
         for one in ("neck", *names, "drawing")
     ]
     said = (
-        f"No neck on record is at least as good in all of {', '.join(run.objectives)} and better "
-        "in one (a minus: smaller is better)."
+        f"The necks that no other on record equals or beats in all of {', '.join(run.objectives)} "
+        "(a minus: smaller is better)."
     )
     return join(
         tag("p", {}, said),

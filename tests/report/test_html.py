@@ -164,7 +164,7 @@ def test_several_objectives_show_the_front(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "two", 12, objective=["ap", "-latency_ms"])
     text = report_html([open_run(folder)])
     assert 'id="front"' in text
-    assert "at least as good in all of ap, -latency_ms" in text
+    assert "that no other on record equals or beats in all of ap, -latency_ms" in text
 
 
 def test_a_changed_space_gives_choices_numbers(run: Opened) -> None:
