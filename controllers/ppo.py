@@ -26,13 +26,13 @@ def controller(
     seed: int,
     hidden: int = 32,
     reach: float = 0.3,
-    learning_rate: float = 0.02,
-    batch: int = 5,
-    minibatch: int = 5,
-    epochs: int = 4,
+    learning_rate: float = 0.04,
+    batch: int = 4,
+    minibatch: int = 4,
+    epochs: int = 3,
     clip: float = 0.5,
-    entropy_weight: float = 0.03,
-    baseline_decay: float = 0.9,
+    entropy_weight: float = 0.1,
+    baseline_decay: float = 0.95,
     penalty: float = 1.0,
     stale: int = 20,
     redraws: int = 16,
@@ -63,7 +63,7 @@ def controller(
     if it had just been drawn.
 
     Where we differ: Zoph et al. 2018 have 100 hidden units, weights within ± 0.1 (``reach``), a
-    learning rate of 0.00035, batches of 20, a decay of 0.95 and an entropy weight of 1e-5, and
+    learning rate of 0.00035, batches of 20 and an entropy weight of 1e-5, and
     Schulman et al. 2017 a clip of 0.2, all for thousands of trials. The defaults were tuned for
     hundreds, on planted tables (tests/controllers/planted.py). Advantages are scaled by the moving
     σ, not within a batch, which is small here. Chance beside that of the asks (the first weights,
