@@ -29,6 +29,7 @@ __all__ = [
     "Scores",
     "State",
     "Trial",
+    "add_trial",
     "ask_event",
     "objective_scores",
     "pause_event",
@@ -300,14 +301,18 @@ def _add(event: Event, events: list[Event], entries: list[Entry], place: str) ->
         _fail(place, 'a second event "run"')
     if kind in {"ask", "report", "pause", "promote", "tell"}:
         try:
-            _add_trial(event, entries)
+            add_trial(event, entries)
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             _fail(place, f"{kind}: {what}")
     events.append(event)
 
 
-def _add_trial(event: Event, entries: list[Entry]) -> None:
+def add_trial(event: Event, entries: list[Entry]) -> None:
+    """Take an event of a trial into ``entries``, which are by number.
+
+    Raises KeyError, TypeError or ValueError for one that is malformed or does not follow.
+    """
     number = _whole(event["trial"], "trial")
     if event["event"] == "ask":
         if number != len(entries):

@@ -1,13 +1,17 @@
-"""What verbs print: JSON for programs, messages for people, a run as it goes."""
+"""What verbs print: JSON for programs, messages for people, a run as it goes.
+
+Names come from files and errors from libraries: what is no printable character is shown as its
+escape, so that nothing of them acts on the terminal, and none is read as markup.
+"""
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
 
-__all__ = ["complain", "display", "print_json"]
+__all__ = ["complain", "display", "inert", "print_json", "say", "show_once"]
 
 
 def print_json(value: object) -> None:
@@ -15,23 +19,91 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
+def say(text: str) -> None:
+    """Print a text that may hold what others wrote."""
+    typer.echo(inert(text))
+
+
 def complain(message: object) -> int:
     """Print a message on stderr; returns the exit code of wrong input."""
-    typer.echo(str(message), err=True)
+    typer.echo(inert(str(message)), err=True)
     return 2
 
 
-def display(events: Iterable[Any], watch: Any) -> None:
-    """Lines on any output; on a terminal a bar below them."""
+def inert(text: str) -> str:
+    r"""The text with its control and format characters as escapes; line ends stay.
+
+    >>> inert("a\x1b[31m b\u202e")
+    'a\\x1b[31m b\\u202e'
+    """
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
+def display(
+    events: Iterable[Any], watch: Any, *, written: Callable[[], float | None] | None = None
+) -> None:
+    """Lines on any output; on a terminal the table of the run below them.
+
+    ``events`` may hold None, where nothing is new. ``written`` gives the seconds since the record
+    was last written, of a run that another process searches.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.live import Live
 
     console = Console(highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(watch.stage, total=None)
+    if not console.is_terminal:
         for event in events:
-            line = watch.see(event, now=time.monotonic())
+            line = None if event is None else watch.see(event, now=time.monotonic())
             if line is not None:
-                console.print(line, markup=False)
-            bar.update(task, description=watch.stage, completed=watch.done, total=watch.total)
+                say(line)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for event in events:
+            now = time.monotonic()
+            line = None if event is None else watch.see(event, now=now)
+            if line is not None:
+                console.print(inert(line), markup=False)
+            ago = None if written is None else written()
+            live.update(_panel(watch.look(now=now), ago), refresh=True)
+
+
+def show_once(look: Any, *, written: float | None) -> None:
+    """The table of a run, drawn on a terminal, else a line for each fact."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(_panel(look, written))
+        return
+    head = f"{look.name}: {look.stage}, {look.done} of {look.total}"
+    say("\n".join([head, *(f"{label:15}{text}" for label, text in _rows(look, written))]))
+
+
+def _rows(look: Any, written: float | None) -> list[tuple[str, str]]:
+    from nas_fpn.run.look import duration, rows
+
+    ago = [] if written is None else [("record", f"last written {duration(written)} ago")]
+    return [*rows(look), *ago]
+
+
+def _panel(look: Any, written: float | None) -> Any:
+    """A look at a run as rich draws it: a bar, then a row for each fact."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Table.grid(padding=(0, 1))
+    stage = f"{look.name}: {look.stage}" if look.name else look.stage
+    bar = ProgressBar(total=max(look.total, 1), completed=look.done, width=30)
+    head.add_row(Text(inert(stage), style="bold"), bar, Text(f"{look.done}/{look.total}"))
+    table = Table(box=SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in _rows(look, written):
+        table.add_row(Text(label), Text(inert(text)))
+    return Group(head, table)

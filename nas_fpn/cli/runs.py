@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nas_fpn.cli.arguments import Json, RunFolder
-from nas_fpn.cli.output import display
+from nas_fpn.cli.output import display, say
 from nas_fpn.errors import RunError
 
 __all__ = ["init", "search", "table"]
@@ -48,7 +48,7 @@ def search(
 
     Example: nas-fpn search runs/quickstart
     """
-    from nas_fpn.run import Watch, drive_here, read_run, search_run
+    from nas_fpn.run import drive_here, read_run, search_run, watch_of
 
     asked = read_run(run)
     drive = drive_here
@@ -56,7 +56,7 @@ def search(
         from nas_fpn.run.on_ray import drive_on_ray
 
         drive = drive_on_ray
-    watch = Watch(asked.settings.objectives[0])
+    watch = watch_of(asked)
     try:
         events = search_run(asked, trials=trials, accept_drift=accept_drift, drive=drive)
         display(events, watch)
@@ -93,4 +93,4 @@ def table(
         csv.write_text(whole.to_csv(index=False), encoding="utf-8")
     if parquet is not None:
         parquet.write_bytes(whole.to_parquet(index=False))
-    typer.echo(json.dumps(answer_json(history), indent=2) if json_ else answer_text(history))
+    say(json.dumps(answer_json(history), indent=2) if json_ else answer_text(history))

@@ -13,6 +13,7 @@ from nas_fpn.cli.report import report
 from nas_fpn.cli.runs import init, search, table
 from nas_fpn.cli.simulate import simulate
 from nas_fpn.cli.spaces import check, necks, sample, show, size
+from nas_fpn.cli.watch import watch
 from nas_fpn.errors import DataError, RunError, SpaceError
 
 __all__ = ["app", "main"]
@@ -32,6 +33,7 @@ for _verb in (
     necks,
     init,
     search,
+    watch,
     table,
     report,
     dashboard,

@@ -4,12 +4,14 @@ from nas_fpn.report.answer import answer_json, answer_text, verdict
 from nas_fpn.report.front import front
 from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.html import report_html
+from nas_fpn.report.noise import Noise, noise_of
 from nas_fpn.report.opened import Opened, open_run
 from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap
 
 __all__ = [
     "Gap",
+    "Noise",
     "Opened",
     "answer_json",
     "answer_text",
@@ -18,6 +20,7 @@ __all__ = [
     "frame",
     "front",
     "name_of",
+    "noise_of",
     "open_run",
     "paired_gap",
     "report_html",

@@ -1,17 +1,21 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
 from nas_fpn.run.best import best_entry, export_from_run, export_untrained, trial_entry
+from nas_fpn.run.follow import follow, is_over
+from nas_fpn.run.look import Look, rows
 from nas_fpn.run.own_words import prove_words, read_words
 from nas_fpn.run.prepare import Step
-from nas_fpn.run.search import Begun, Drive, Event, drive_here, search_run
+from nas_fpn.run.search import Begun, Checked, Drive, Event, drive_here, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
 from nas_fpn.run.start import data_files, run_toml, start_run
-from nas_fpn.run.watch import Watch
+from nas_fpn.run.watch import Watch, watch_of
 
 __all__ = [
     "Begun",
+    "Checked",
     "Drive",
     "Event",
+    "Look",
     "Run",
     "RunSettings",
     "Step",
@@ -21,11 +25,15 @@ __all__ = [
     "drive_here",
     "export_from_run",
     "export_untrained",
+    "follow",
+    "is_over",
     "prove_words",
     "read_run",
     "read_words",
+    "rows",
     "run_toml",
     "search_run",
     "start_run",
     "trial_entry",
+    "watch_of",
 ]

@@ -22,6 +22,7 @@ from nas_fpn.language import (
 )
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, History, Record, read_history
+from nas_fpn.record import Event as Line
 from nas_fpn.run.best import export_best
 from nas_fpn.run.live import followed, views
 from nas_fpn.run.paused import checkpoint_folder, tidied
@@ -30,7 +31,7 @@ from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.run.trainer import Trainer, cached_bank, neck_cost
-from nas_fpn.run.verdict import check_on_test
+from nas_fpn.run.verdict import Checked, check_on_test
 from nas_fpn.search import (
     Baseline,
     Controller,
@@ -44,7 +45,7 @@ from nas_fpn.search import (
     search_here,
 )
 
-__all__ = ["Begun", "Drive", "Event", "drive_here", "search_run", "trials_wanted"]
+__all__ = ["Begun", "Checked", "Drive", "Event", "drive_here", "search_run", "trials_wanted"]
 
 PACKAGES = ("nas-fpn", "torch", "torchvision", "timm", "ray", "optuna", "numpy")
 
@@ -54,16 +55,17 @@ class Begun:
     """The search itself starts now, or goes on.
 
     ``trials`` counts the controller's; ``entries`` are those on record already; ``notes`` say
-    which splits were made; every answer repeats them.
+    which splits were made; every answer repeats them; ``checks`` are the events "verdict" so far.
     """
 
     trials: int
     baselines: int
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
+    checks: tuple[Line, ...] = ()
 
 
-Event = Step | Begun | Progress
+Event = Step | Begun | Checked | Progress
 Drive = Callable[[Run, Loop, Trainer], Iterator[Progress]]
 
 
@@ -153,9 +155,10 @@ def search_run(
         if prior.genotypes:
             header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
         loop = Loop(record, controller, plan, header=header)
-        yield Begun(wanted, len(plan.baselines), loop.entries, notes)
+        checks = tuple(line for line in history.events if line["event"] == "verdict")
+        yield Begun(wanted, len(plan.baselines), loop.entries, notes, checks)
 
-        def steps() -> Iterator[Progress | Step]:
+        def steps() -> Iterator[Progress | Step | Checked]:
             yield from tidied(checkpoint_folder(run), loop, drive(run, loop, trainer))
             yield from check_on_test(run, record, record.history, loop.entries, trainer)
 

@@ -6,6 +6,7 @@ which nothing has seen. Still a proxy: the backbone stays frozen.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 from nas_fpn.language import parse
@@ -16,14 +17,21 @@ from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
 
-__all__ = ["check_on_test"]
+__all__ = ["Checked", "check_on_test"]
 
 STAGE = "training the best neck and the best baseline with new seeds, scored on test"
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The check on test has been put on record, as this event "verdict"."""
+
+    line: Event
+
+
 def check_on_test(
     run: Run, record: Record, history: History, entries: Sequence[Entry], trainer: Trainer
-) -> Iterator[Step]:
+) -> Iterator[Step | Checked]:
     """Append the event "verdict" to the record, unless it holds this very one; yield how far.
 
     Does nothing where ``[confirm] seeds`` is 0, or where a neck or a baseline is missing. Raises
@@ -55,8 +63,10 @@ def check_on_test(
     ):
         yield Step(STAGE, position, total)
         scores[side].append(_score(entry, trainer, objective, seed=seed))
-    record.append({**asked, "scores": scores, "seconds": perf_counter() - began})
+    checked = {**asked, "scores": scores, "seconds": perf_counter() - began}
+    record.append(checked)
     yield Step(STAGE, total, total)
+    yield Checked(checked)
 
 
 def _score(entry: Entry, trainer: Trainer, objective: str, *, seed: int) -> float:

@@ -7,7 +7,9 @@ from nas_fpn.record import Genotype, Report
 from nas_fpn.search.controller import Problem
 from nas_fpn.search.halving import Halving
 
-__all__ = ["Baseline", "Due", "Evaluate", "NeckFacts", "Plan"]
+__all__ = ["FREE", "Baseline", "Due", "Evaluate", "NeckFacts", "Plan"]
+
+FREE = 200  # proposals in a row without training, after which a search has nothing new
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +70,5 @@ class Plan:
     prior: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     halving: Halving | None = None
-    free: int = 200
+    free: int = FREE
     accept_drift: bool = False
