@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_fpn.report.markup import Markup, join, tag
+from nas_fpn.report.noise import noise_of
 from nas_fpn.report.opened import Opened
 
 __all__ = ["plan_section", "progress", "trust_section"]
@@ -54,16 +55,19 @@ def plan_section(run: Opened) -> Markup:
 def trust_section(run: Opened) -> Markup:
     """Noise as far as it was measured, what is not known, and the notes of the run."""
     checks = [event for event in run.history.events if event["event"] == "verdict"]
-    said = []
+    objective = run.objectives[0]
+    noise = noise_of(run.history.entries, checks, objective)
+    said = [
+        "Noise: unknown. Every neck was trained once, with one seed, and no check with new seeds "
+        "is on record."
+        if noise is None
+        else f"Noise: the {objective} of one training has a standard deviation of {noise.sd:.4f} "
+        f"({noise.source}); necks that differ by less than {noise.band:.4f} may well be equal."
+    ]
     if checks:
         check = checks[-1]
         for side, what in (("trial", "best neck found"), ("control", "best baseline")):
             said.append(_noise(what, check["scores"][side], check))
-    else:
-        said.append(
-            "Noise: unknown. Every neck was trained once, with one seed, and no check with new "
-            "seeds is on record."
-        )
     said += [
         "The backbone is frozen and the training short: whether the proxy ranks necks as a full "
         "training would is not known; this run did not measure it.",
@@ -108,7 +112,7 @@ def _time(run: Opened) -> str:
 
 
 def _noise(what: str, scores: list[float], check: Mapping[str, Any]) -> str:
-    head = f"Noise of the {what}: {check['objective']} on {check['split']}"
+    head = f"The {what}: {check['objective']} on {check['split']}"
     if len(scores) < 2:
         return f"{head} with one new seed: {scores[0]:.4f}; one says nothing about noise."
     return (

@@ -15,6 +15,8 @@ from nas_fpn.report.opened import Opened, best_of
 
 __all__ = ["front_section", "picture", "winner_section"]
 
+DRAWN = 40  # necks of a front; the drawings of the others are on their pages
+
 
 def winner_section(at: int, run: Opened) -> Markup:
     """The best neck found by the first objective, against the best baseline."""
@@ -53,12 +55,16 @@ def front_section(at: int, run: Opened) -> Markup:
         return tag("p", {}, "No trial is complete yet.")
     names = [name.removeprefix("-") for name in run.objectives]
     rows = []
-    for entry in best:
+    for at_front, entry in enumerate(best):
         assert entry.outcome is not None
-        neck = parsed(entry, run.words)
+        neck = parsed(entry, run.words) if at_front < DRAWN else None
         link = tag("a", {"href": f"#{trial_key(at, entry.number)}"}, name_of(entry))
         cells = [tag("td", {"class": "n"}, f"{entry.outcome.scores[name]:.4g}") for name in names]
-        drawn = picture(draw(neck), f"Drawing of {name_of(entry)}") if neck is not None else "–"
+        drawn = (
+            picture(draw(neck), f"Drawing of {name_of(entry)}")
+            if neck is not None
+            else "on its page"
+        )
         kind = {"class": "control" if entry.is_baseline else None}
         named = tag("th", {"scope": "row"}, link, " (baseline)" if entry.is_baseline else "")
         rows.append(tag("tr", kind, named, cells, tag("td", {}, drawn)))
@@ -75,7 +81,13 @@ def front_section(at: int, run: Opened) -> Markup:
         tag(
             "div",
             {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "The front"},
-            tag("table", {}, tag("thead", {}, tag("tr", {}, heads)), tag("tbody", {}, rows)),
+            tag(
+                "table",
+                {},
+                tag("caption", {}, "The front"),
+                tag("thead", {}, tag("tr", {}, heads)),
+                tag("tbody", {}, rows),
+            ),
         ),
     )
 

@@ -121,7 +121,8 @@ def test_a_run_that_is_under_way_says_so(text: str) -> None:
 
 
 def test_what_is_not_known_is_said(text: str) -> None:
-    assert "Noise: unknown." in text
+    assert "between evaluations of one training" in text
+    assert "Noise: unknown." in report_html([Opened("nothing", History())])
     assert "whether the proxy ranks necks as a full training would is not known" in text
     assert "What random search would have found was not run." in text
 

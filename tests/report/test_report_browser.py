@@ -131,6 +131,37 @@ def test_the_plots_have_a_table_behind_them(page: Browser) -> None:
     page.wait("document.querySelectorAll('details[data-table] tbody tr').length > 20")
 
 
+def test_a_heading_is_pressed_by_keyboard(page: Browser) -> None:
+    page.run("document.querySelector('#table th button').focus()")
+    page.run("scrollTo(0, 0)")
+    for kind in ("keyDown", "keyUp"):
+        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
+        page.send("Input.dispatchKeyEvent", type=kind, **key)
+    page.wait("document.querySelector('#table th').getAttribute('aria-sort') === 'ascending'")
+
+
+def test_whatever_a_reader_is_told_of_has_a_name(page: Browser) -> None:
+    page.run("location.hash = '#trial-7'")
+    page.wait("trial.open && document.querySelector('#picture .neck')")
+    inside = nodes(page)
+    page.run("document.querySelector('#close').click()")
+    told = {"image", "link", "button", "table", "region", "heading", "dialog", "combobox"}
+    for role, name in [*inside, *nodes(page)]:
+        assert name or role not in told, f"a {role} has no name"
+    assert [role for role, _ in inside].count("image") >= 1
+
+
+def nodes(page: Browser) -> list[tuple[str, str]]:
+    """Role and name of everything that a screen reader meets."""
+    page.send("Accessibility.enable")
+    tree = page.send("Accessibility.getFullAXTree")["nodes"]
+    return [
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in tree
+        if not node.get("ignored")
+    ]
+
+
 def test_hostile_text_does_nothing(page: Browser) -> None:
     page.run("location.hash = '#trial-9'")
     page.wait("trial.open && document.querySelector('#picture .neck')")

@@ -70,6 +70,7 @@ const drawingOf = async (trial) => {
 const inRoot = (svg, alt) => {
   const host = make("div", { class: "neck", role: "img", "aria-label": alt });
   const parsed = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+  parsed.setAttribute("aria-hidden", "true");  // the host is the image
   host.attachShadow({ mode: "open" }).append(document.importNode(parsed, true));
   return host;
 };
