@@ -94,7 +94,7 @@ def search_section(at: int, run: Opened, rivals: Sequence[Opened] = ()) -> Marku
             "necks came early. For a real comparison report this run beside one with controller = "
             '"random_search".'
         )
-    if not is_random:
+    if not is_random and not rivals:
         counts = _marks(len(values))
         places = zip(counts, shuffled(values, counts), strict=True)
         lines.append(Line(tuple(places), "pale", "the same scores in random order (expected)"))

@@ -150,6 +150,7 @@ def test_several_runs_compare_and_random_search_is_named(run: Opened, tmp_path: 
     page = Page(text)
     assert "All were trained on the same features" in text
     assert "random search: dice" in text
+    assert "in random order" not in text
     assert "The controller of this run is random search itself." in text
     assert {one["run"] for one in page.data["trials"]} == {0, 1}
     assert 'href="#run-2-trial-0"' in text
