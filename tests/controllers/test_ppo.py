@@ -209,14 +209,16 @@ def test_a_trial_that_was_trained_with_another_genotype_is_learnt_from_as_traine
     assert probability(controller, BEST) > before
 
 
-def test_a_policy_that_has_settled_still_finds_new_necks() -> None:
-    controller = make(entropy_weight=0.0)
-    asked = set()
-    for _ in range(120):  # that is the whole space
-        trial = controller.ask()
-        asked.add(trial.genotype)
-        controller.tell(trial, told(float(sum(trial.genotype))))
-    assert len(asked) > 90
+def test_redraws_keep_a_policy_that_has_settled_from_repeating_itself() -> None:
+    asked: dict[int, set[Genotype]] = {0: set(), 16: set()}
+    for redraws, genotypes in asked.items():
+        controller = make(redraws=redraws)
+        for _ in range(60):  # half of the space
+            trial = controller.ask()
+            genotypes.add(trial.genotype)
+            controller.tell(trial, told(float(sum(trial.genotype))))
+    assert len(asked[16]) > 45
+    assert len(asked[16]) > 2 * len(asked[0])
 
 
 def test_it_learns_which_options_are_good() -> None:
