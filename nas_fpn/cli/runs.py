@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,25 +72,69 @@ def search(
 
 
 def table(
-    run: RunFolder,
-    csv: Annotated[Path | None, typer.Option(help="Write the whole table to this file.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; several are compared.")],
+    sort: Annotated[
+        str | None, typer.Option(help="A column, scores best first: ap75, ap/fish, params …")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    state: Annotated[
+        list[str] | None, typer.Option(help="complete, stopped, failed …; may be repeated.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="baseline, controller, prior, or whole: baseline:fpn; may be repeated."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="So many trials at most.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the trials to this file.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Likewise, as parquet.")] = None,
     json_: Json = False,
 ) -> None:
-    """Print every trial of a run, and the verdict so far.
+    """Print the trials of a run, and the verdict so far; or several runs side by side.
+
+    Files and JSON hold every trial, unless --state, --source or --top says less.
 
     Example: nas-fpn table runs/quickstart --csv trials.csv
     """
+    from nas_fpn.report import (
+        Selection,
+        answer_json,
+        answer_text,
+        frame,
+        selected,
+        side_by_side,
+        side_by_side_json,
+        stacked,
+    )
+
+    wanted = Selection(sort, reverse, tuple(state or ()), tuple(source or ()), top)
+    opened = [_record_of(run) for run in runs]
+    names = [run.name for run in opened]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    if len(set(names)) < len(names):
+        raise RunError(f"{', '.join(names)}: each run can be named once")
+    by_name = dict(zip(names, opened, strict=True))
+    if csv is not None or parquet is not None:
+        several = len(runs) > 1
+        whole = stacked(by_name, wanted) if several else selected(frame(opened[0].history), wanted)
+        if csv is not None:
+            csv.write_text(whole.to_csv(index=False), encoding="utf-8")
+        if parquet is not None:
+            parquet.write_bytes(whole.to_parquet(index=False))
+    if len(runs) > 1:
+        answer = side_by_side_json(by_name, wanted) if json_ else side_by_side(by_name)
+    else:
+        history = opened[0].history
+        answer = answer_json(history, wanted) if json_ else answer_text(history, wanted)
+    say(answer if isinstance(answer, str) else json.dumps(answer, indent=2))
+
+
+def _record_of(run: Path) -> Any:
+    """A run by its record alone: a table draws nothing and needs no space."""
     from nas_fpn.record import read_history
-    from nas_fpn.report import answer_json, answer_text, frame
+    from nas_fpn.report import Opened
 
     path = run / "history.jsonl"
     if not path.is_file():
         raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {run}")
-    history = read_history(path)
-    whole = frame(history)
-    if csv is not None:
-        csv.write_text(whole.to_csv(index=False), encoding="utf-8")
-    if parquet is not None:
-        parquet.write_bytes(whole.to_parquet(index=False))
-    say(json.dumps(answer_json(history), indent=2) if json_ else answer_text(history))
+    return Opened(run.resolve().name, read_history(path))

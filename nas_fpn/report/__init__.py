@@ -6,6 +6,8 @@ from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.html import report_html
 from nas_fpn.report.noise import Noise, noise_of
 from nas_fpn.report.opened import Opened, open_run
+from nas_fpn.report.selection import Selection, selected
+from nas_fpn.report.side_by_side import side_by_side, side_by_side_json, stacked
 from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap
 
@@ -13,6 +15,7 @@ __all__ = [
     "Gap",
     "Noise",
     "Opened",
+    "Selection",
     "answer_json",
     "answer_text",
     "checked_on_test",
@@ -24,5 +27,9 @@ __all__ = [
     "open_run",
     "paired_gap",
     "report_html",
+    "selected",
+    "side_by_side",
+    "side_by_side_json",
+    "stacked",
     "verdict",
 ]

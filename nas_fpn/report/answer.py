@@ -11,34 +11,44 @@ import pandas as pd
 from nas_fpn.record import History
 from nas_fpn.report.front import front
 from nas_fpn.report.front_plot import name_of
-from nas_fpn.report.table import frame
+from nas_fpn.report.selection import Selection, selected
+from nas_fpn.report.table import COLUMNS, frame
 from nas_fpn.report.verdict import checked_on_test
 
 __all__ = ["answer_json", "answer_text", "verdict"]
 
 SHOWN = 20  # trials on a terminal, beyond the baselines
+ALL = Selection()
+USUAL = ("cost/activation_bytes",)  # on record of every neck; in files only
 HEADS = {"ap_small": "ap_s", "ap_medium": "ap_m", "ap_large": "ap_l"}
 
 
-def answer_text(history: History) -> str:
+def answer_text(history: History, wanted: Selection = ALL) -> str:
     """The table, best first, then the verdict so far and what was decided about the data.
 
-    Trials that were stopped stand below those of the full budget, whatever their score.
+    Trials that were stopped stand below those of the full budget, whatever their score, unless
+    ``wanted`` names a column to sort by. Only the table depends on what is wanted: the rest is
+    about the whole run. Raises :class:`RunError` for what is not on record.
     """
     objectives, notes = _asked(history)
     objective = objectives[0]
     best = [entry.number for entry in front(history.entries, objectives)]
     whole = frame(history)
-    ranked = whole.sort_values(objective, ascending=False, na_position="last", kind="stable")
-    is_whole = ranked["state"].isin(["complete", "repeated"])
-    ranked = pd.concat([ranked[is_whole], ranked[~is_whole]])
-    is_baseline = ranked["source"].str.startswith("baseline:")
-    kept = pd.concat([ranked[is_baseline], ranked[~is_baseline].head(SHOWN)]).index
-    shown = ranked[ranked.index.isin(kept)]
-    table = _columns(shown, objectives, best)
-    rows = [table.to_string(index=False)] if len(shown) else []
-    if len(shown) < len(whole):
-        rows.append(f"… and {len(whole) - len(shown)} more trials: --csv FILE has them all")
+    kept = selected(_ranked(whole, objective) if wanted.sort is None else whole, wanted)
+    shown = kept
+    if wanted.top is None:
+        is_baseline = kept["source"].str.startswith("baseline:")
+        first = pd.concat([kept[is_baseline], kept[~is_baseline].head(SHOWN)]).index
+        shown = kept[kept.index.isin(first)]
+    rows = []
+    if len(shown):
+        table = _columns(shown, objectives, best, sort=wanted.sort)
+        rows.append(table.to_string(index=False))
+    elif len(whole):
+        rows.append("no trial is of this kind")
+    if len(shown) < len(kept):
+        more = len(kept) - len(shown)
+        rows.append(f"… and {more} more trials: --top {len(kept)}, or --csv FILE, has them all")
     failed = whole[whole["state"] == "failed"]
     rows += [f"trial {row.trial} failed: {row.reason}" for row in failed.itertuples()]
     if len(objectives) > 1:
@@ -50,10 +60,11 @@ def answer_text(history: History) -> str:
     return "\n".join(rows)
 
 
-def answer_json(history: History) -> dict[str, Any]:
-    """The same for a program: every trial, the verdict so far, the notes."""
+def answer_json(history: History, wanted: Selection = ALL) -> dict[str, Any]:
+    """The same for a program: every trial that is wanted, the verdict so far, the notes."""
     objectives, notes = _asked(history)
-    trials: list[Any] = json.loads(frame(history).to_json(orient="records"))
+    kept = selected(frame(history), wanted)
+    trials: list[Any] = json.loads(kept.to_json(orient="records"))
     return {
         "trials": trials,
         "front": [entry.number for entry in front(history.entries, objectives)],
@@ -119,8 +130,20 @@ def _asked(history: History) -> tuple[tuple[str, ...], list[str]]:
     return objectives, list(settings.get("notes", []))
 
 
-def _columns(table: pd.DataFrame, objectives: tuple[str, ...], best: list[int]) -> pd.DataFrame:
-    """The columns of a terminal, rounded; ``best`` are the trials of a front."""
+def _ranked(table: pd.DataFrame, objective: str) -> pd.DataFrame:
+    """The best first, and those of the full budget before all others."""
+    ranked = table.sort_values(objective, ascending=False, na_position="last", kind="stable")
+    is_whole = ranked["state"].isin(["complete", "repeated"])
+    return pd.concat([ranked[is_whole], ranked[~is_whole]])
+
+
+def _columns(
+    table: pd.DataFrame, objectives: tuple[str, ...], best: list[int], *, sort: str | None
+) -> pd.DataFrame:
+    """The columns of a terminal, rounded; ``best`` are the trials of a front.
+
+    Costs of the run's own stand among them, and the column that is sorted by.
+    """
     is_baseline = table["source"].str.startswith("baseline:")
     name = table["source"].str.removeprefix("baseline:").where(is_baseline, "found")
     scores = {
@@ -128,6 +151,13 @@ def _columns(table: pd.DataFrame, objectives: tuple[str, ...], best: list[int]) 
         for key in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
     }
     costs = [key[1:] for key in objectives if key.startswith("-") and key[1:] in table]
+    costs += [
+        key
+        for key in map(str, table.columns)
+        if key.startswith("cost/") and key not in (*USUAL, sort)
+    ]
+    if sort in table and sort not in (*COLUMNS, *costs):
+        costs.append(str(sort))
     several = {"front": table["trial"].isin(best).map({True: "*", False: ""})}
     columns = pd.DataFrame(
         {

@@ -11,7 +11,7 @@ from nas_fpn.record import Entry, History
 
 __all__ = ["frame"]
 
-# The columns that every table has, in this order; further scores (per class) follow.
+# The columns that every table has, in this order; further scores (per class) and costs follow.
 SCORES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 COLUMNS = (
     "trial",
@@ -32,9 +32,9 @@ def frame(history: History) -> pd.DataFrame:
     """One row per trial on record, in the order of their numbers.
 
     Scores are on ``val``, in [0, 1]; a score without ground truth is missing, as is every score
-    of a trial that has none. ``params`` is a count, ``macs`` the multiply-adds for one image,
-    ``seconds`` the trial's own time. A trial that has not ended has the state "running", or
-    "paused" with its scores at the rung where it waits.
+    of a trial that has none. ``params`` is a count, ``macs`` the multiply-adds for one image; any
+    other cost on record is a column "cost/NAME". ``seconds`` is the trial's own time. A trial that
+    has not ended has the state "running", or "paused" with its scores at the rung where it waits.
     """
     rows = [_row(entry) for entry in history.entries]
     further = sorted({key for row in rows for key in row} - set(COLUMNS))
@@ -52,6 +52,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "state": "running",
         "params": entry.cost.get("params"),
         "macs": entry.cost.get("macs"),
+        **{f"cost/{key}": one for key, one in entry.cost.items() if key not in ("params", "macs")},
     }
     outcome = entry.outcome
     if outcome is None and entry.paused:
