@@ -38,7 +38,7 @@ def test_every_help_has_an_example(
     assert f"Example: nas-fpn {' '.join(verb)}" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("verb", ["size", "sample", "check", "show", "necks", "export"])
+@pytest.mark.parametrize("verb", ["size", "sample", "check", "show", "diff", "necks", "export"])
 def test_examples_of_help_run_as_they_stand(
     verb: str,
     capsys: pytest.CaptureFixture[str],
@@ -109,6 +109,25 @@ def test_show_prints_a_neck_and_draws_it(
     file = tmp_path / "again.neck"
     file.write_text(out)
     assert run(capsys, "show", str(file))[1] == out, "what is printed is a program"
+
+
+def test_diff_says_which_lines_differ(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    svg = tmp_path / "both.svg"
+    code, out, err = run(capsys, "diff", "fpn", "panet", "--svg", str(svg))
+    assert (code, err) == (0, "")
+    assert {"--- fpn", "+++ panet", "-p6 = p5 -> stride", "+p6 = p5 -> subsample"} <= set(
+        out.splitlines()
+    )
+    assert "only in panet" in svg.read_text()
+    again = tmp_path / "again.neck"
+    again.write_text("p3 = c3 -> conv1\n")
+    other = tmp_path / "other.neck"
+    other.write_text("unused@3 = c3 -> relu conv1\np3 = c3 -> conv1\n")
+    said = run(capsys, "diff", str(again), str(other))[1]
+    assert "+unused = c3 -> relu conv1" in said
+    assert "the same neck" in said
+    both = json.loads(run(capsys, "diff", str(again), str(other), "--json")[1])
+    assert both["first"] == both["second"]
 
 
 def test_necks_are_listed_with_their_numbers(capsys: pytest.CaptureFixture[str]) -> None:

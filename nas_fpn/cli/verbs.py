@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from nas_fpn.cli.data import data_check, data_shapes
+from nas_fpn.cli.diff import diff
 from nas_fpn.cli.export import export
 from nas_fpn.cli.live import dashboard, mirror
 from nas_fpn.cli.output import complain
@@ -30,6 +31,7 @@ for _verb in (
     sample,
     check,
     show,
+    diff,
     necks,
     init,
     search,

@@ -8,13 +8,17 @@ several can stand in one page; it follows the reader's light or dark scheme, and
 print for signs where it is shown much smaller than it is.
 """
 
+from collections import Counter
+
 from nas_fpn.language.drawing.fold import Weights, fold
-from nas_fpn.language.drawing.labels import words
+from nas_fpn.language.drawing.labels import label, words
+from nas_fpn.language.drawing.picture import Picture
 from nas_fpn.language.drawing.sheet import Entry, svg
 from nas_fpn.language.drawing.terminal import draw_text
+from nas_fpn.language.drawing.union import union
 from nas_fpn.language.program import Architecture
 
-__all__ = ["draw", "draw_text"]
+__all__ = ["draw", "draw_diff", "draw_text", "together"]
 
 
 def draw(architecture: Architecture, *, weights: Weights | None = None) -> str:
@@ -37,3 +41,63 @@ def draw(architecture: Architecture, *, weights: Weights | None = None) -> str:
         description=f"Levels are rows, coarse on top; time runs right. {program}",
         entries=entries,
     )
+
+
+def draw_diff(
+    first: Architecture, second: Architecture, *, names: tuple[str, str] = ("first", "second")
+) -> str:
+    """Two necks in one picture: pale what both have, dashed what the first has, bold the second.
+
+    Lines are the same where they do the same to the same, whatever their names; one that does
+    another thing to the same stands once, as changed. Settings that differ stand in the legend,
+    and a word that they decide is no difference of its own. ``names`` are those of the necks in
+    the legend.
+    """
+    picture = together(first, second)
+    counts = Counter(box.mark for box in picture.boxes)
+    round_box = '<rect class="box plain" x="1" y="-6" width="16" height="12" rx="6"/>'
+    return svg(
+        picture,
+        title=f"{names[0]} → {names[1]}",
+        description=(
+            f"Two necks in one picture. Boxes that only {names[0]} has: {counts['first']}; "
+            f"that only {names[1]} has: {counts['second']}; changed: {counts['changed']}."
+        ),
+        entries=[
+            Entry(f"only in {names[0]}", '<path d="M0 0H18"/>', "first"),
+            Entry(f"only in {names[1]}", '<path d="M0 0H18"/>', "second"),
+            *([Entry("changed", round_box, "changed")] if counts["changed"] else []),
+            Entry("in both", '<path d="M0 0H18"/>', "same common"),
+            *_settings(first, second),
+        ],
+    )
+
+
+def together(first: Architecture, second: Architecture) -> Picture:
+    """Both necks as one picture, settings written out if that leaves more in common."""
+    pictures = (
+        union(fold(first, written_out=out), fold(second, written_out=out)) for out in (False, True)
+    )
+    return min(pictures, key=_apart)
+
+
+def _apart(picture: Picture) -> int:
+    boxes = sum(box.mark != "common" for box in picture.boxes)
+    return boxes + sum(link.mark != "common" for link in picture.links)
+
+
+def _settings(first: Architecture, second: Architecture) -> list[Entry]:
+    """What the necks end their merges with, and so on; ``a → b`` where they differ."""
+    said = {
+        "merges end with": (" ".join(words(one.then)) or "id" for one in (first, second)),
+        "width": (str(one.width) for one in (first, second)),
+        "up": (label(one.up) for one in (first, second)),
+        "down": (label(one.down) for one in (first, second)),
+    }
+    entries = []
+    for setting, (one, other) in said.items():
+        if one != other:
+            entries.append(Entry(f"{setting} {one} → {other}"))
+        elif setting == "width":
+            entries.append(Entry(f"width {one}"))
+    return entries

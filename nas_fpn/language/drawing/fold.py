@@ -13,7 +13,7 @@ from typing import Literal
 
 from nas_fpn.language.drawing.labels import brief, label, stack, words
 from nas_fpn.language.drawing.picture import Box, Frame, Kind, Link, Mark, Picture, Sheet, Way
-from nas_fpn.language.graph import Edge, Graph, Node
+from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.lower import lower
 from nas_fpn.language.program import Architecture
 
@@ -27,13 +27,18 @@ Weights = Mapping[str, Sequence[float]]
 _Origin = tuple[Literal["here", "before", "outside"], str]
 
 
-def fold(architecture: Architecture, *, weights: Weights | None = None) -> Picture:
+def fold(
+    architecture: Architecture, *, weights: Weights | None = None, written_out: bool = False
+) -> Picture:
     """Give every line its place, each line of a repeat once.
 
+    A signature names a setting (``then``, ``up``, ``down``) where that is what happens;
+    ``written_out``: the words of the setting.
     Raises ValueError where ``weights`` has not one number for each operand of a line.
     """
     graph, nodes = _whole(architecture)
     folder = _Folder(architecture, frozenset(_folded(n.key) for n in graph.nodes), weights or {})
+    folder.written_out = written_out
     folder.weigh(nodes)
     sheet = folder.sheet
     for level in sorted({int(e.source[1:]) for n in nodes for e in n.edges if _is_input(e)}):
@@ -66,9 +71,11 @@ class _Folder:
 
     def __init__(self, architecture: Architecture, live: frozenset[str], weights: Weights) -> None:
         self.sheet = Sheet()
+        self.architecture = architecture
         self.then = words(architecture.then)
         self.live = live
         self.weights = weights
+        self.written_out = False
         self.learnt: dict[str, list[tuple[float, ...]]] = {}
 
     def weigh(self, nodes: Sequence[Node]) -> None:
@@ -113,7 +120,9 @@ class _Folder:
             below = () if own == self.then else short or ("id",)
             merge = label(node.merge)
             box = replace(box, merge=merge, inside=(node.merge.name,), below=below)
-        self.sheet.boxes[key] = box
+        then = node.merge is not None and own == self.then and not self.written_out
+        does = ("then",) if then else self.signature(node.ops)
+        self.sheet.boxes[key] = replace(box, signature=" ".join((box.merge, *does)))
         learnt = self.learnt.get(_folded(node.key), [])
         shares = _shares(learnt)
         for position, source in enumerate(sources):
@@ -123,6 +132,17 @@ class _Folder:
                 weights = tuple(once[position] for once in learnt)
                 link = replace(link, weights=weights, share=shares[position] if shares else None)
             self.sheet.links.append(link)
+
+    def signature(self, ops: Sequence[Op]) -> tuple[str, ...]:
+        """The words in full, but where they are what a setting says, that setting."""
+        default = {label(self.architecture.up): "up", label(self.architecture.down): "down"}
+        said = []
+        for op in ops:
+            channels = "" if op.channels in (None, self.architecture.width) else f" {op.channels}"
+            moves = op.source != op.level and not self.written_out
+            word = default.get(label(op), label(op)) if moves else label(op)
+            said.append(f"{word}{channels}{' bias' if op.bias else ''}")
+        return tuple(said)
 
     def repeat(self, frame: str, nodes: tuple[Node, ...], outside: set[str]) -> None:
         sheet = self.sheet

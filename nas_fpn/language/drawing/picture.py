@@ -13,7 +13,7 @@ Kind = Literal["input", "line", "entry", "exit", "pool", "output"]
 Role = Literal["operand", "addend", "wire"]
 Direction = Literal["up", "down", "same"]
 Way = tuple[Direction, str]  # how a link changes level: the resampler with its arguments, or ""
-Mark = Literal["", "dead", "open", "common", "first", "second"]
+Mark = Literal["", "dead", "open", "common", "changed", "first", "second"]
 """Why something looks different: it reaches no output; it is left open; which neck has it."""
 
 
@@ -23,7 +23,8 @@ class Box:
 
     ``inside`` and ``below`` are rows of text; ``merge`` is its merge with arguments, ``""`` where
     it is none. ``lowest`` is the finest level it may stand at, where its level is open.
-    ``stage`` counts what stands one behind the other: inputs, lines, a frame, lines, …, outputs.
+    ``stage`` counts what stands one behind the other: inputs, lines, a frame (its entries, lines
+    and exits), lines, …, outputs. ``signature`` says what it does, apart from what it reads.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Box:
     lowest: int | None = None
     mark: Mark = ""
     stage: int = 0
+    signature: str = ""
 
     @property
     def levels(self) -> range:
@@ -52,7 +54,7 @@ class Link:
     ``own`` are the operand's blocks in brief, its resampler left out, ``words`` all of them with
     their arguments. ``gates``: the operand has a part of its own, the first of exactly two.
     ``weights`` are what a trained merge multiplies it with, pass by pass of a repeat, and
-    ``share`` is its part of the merge, in 0 .. 1.
+    ``share`` is its part of the merge, in 0 .. 1. ``signature`` says what happens on the way.
     """
 
     source: str
@@ -66,6 +68,7 @@ class Link:
     weights: tuple[float, ...] = ()
     share: float | None = None
     mark: Mark = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)

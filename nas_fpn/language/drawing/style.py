@@ -55,13 +55,14 @@ _STYLE = """
 .neck .dead{opacity:.35}
 .neck .open .box,.neck .box.open{stroke-dasharray:4 3}
 .neck .open path{stroke-dasharray:4 3}
-.neck .common{opacity:.45}
+.neck .common{opacity:.5}
 .neck .first path{stroke:#c2410c;stroke-width:2;stroke-dasharray:7 4}
-.neck .second path{stroke:#1d6fd1;stroke-width:2.5}
+.neck .second path{stroke:#1d6fd1;stroke-width:2.5;stroke-dasharray:none}
 .neck .first .tip,.neck .first .port{fill:#c2410c;stroke:none}
 .neck .second .tip,.neck .second .port{fill:#1d6fd1;stroke:none}
 .neck .first .box,.neck .box.first{fill:#c2410c;stroke:#c2410c;stroke-width:2;stroke-dasharray:7 4}
 .neck .second .box,.neck .box.second{fill:#1d6fd1;stroke:#1d6fd1;stroke-width:2.5}
+.neck .changed .box,.neck .box.changed{fill:#8250df;stroke:#8250df;stroke-width:2.5}
 .neck .first .frame{stroke:#c2410c;stroke-dasharray:7 4}
 .neck .second .frame{stroke:#1d6fd1}
 @media (prefers-color-scheme:dark){
@@ -73,6 +74,7 @@ _STYLE = """
 .neck .up .tip,.neck .first .tip,.neck .first .port{fill:#fb923c}
 .neck .down path,.neck .second path,.neck .second .box,.neck .second .frame{stroke:#6cb2ff}
 .neck .down .tip,.neck .second .tip,.neck .second .port{fill:#6cb2ff}
+.neck .changed .box{stroke:#c297ff}
 }
 """
 _SMALL = """@container (max-width:{small}px){{
@@ -82,7 +84,7 @@ _SMALL = """@container (max-width:{small}px){{
 {of} .times{{font-size:22px}}
 }}
 @container (max-width:{tiny}px){{
-{of} .link path,{of} .box{{vector-effect:non-scaling-stroke;stroke-width:1.2px}}
+{of} .link path:not([style]),{of} .box{{vector-effect:non-scaling-stroke;stroke-width:1.2px}}
 {of} .merge{{transform-box:fill-box;transform-origin:center;transform:scale(1.5)}}
 {of} .times{{font-size:26px}}
 }}
