@@ -1,6 +1,7 @@
 """Views of a run that can be made again from its record: tables and what they say."""
 
 from nas_fpn.report.answer import answer_json, answer_text, verdict
+from nas_fpn.report.frames import Frames, frames
 from nas_fpn.report.front import front
 from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.html import report_html
@@ -12,6 +13,7 @@ from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap
 
 __all__ = [
+    "Frames",
     "Gap",
     "Noise",
     "Opened",
@@ -21,6 +23,7 @@ __all__ = [
     "checked_on_test",
     "draw_front",
     "frame",
+    "frames",
     "front",
     "name_of",
     "noise_of",
