@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from difflib import unified_diff
 
 from nas_fpn.language import Architecture, canonical
-from nas_fpn.language.draw import draw
+from nas_fpn.language.draw import draw, draw_diff
 from nas_fpn.record import Entry
 from nas_fpn.report.compact import parsed, trial_key
 from nas_fpn.report.front import front
@@ -99,16 +99,22 @@ def picture(drawing: str, alt: str) -> Markup:
 
 
 def _difference(run: Opened, best: Entry, neck: Architecture | None, control: Entry) -> Markup:
-    """Line by line."""
+    """Both in one drawing, and line by line."""
     other = parsed(control, run.words)
     name = name_of(control)
-    before, after = control.text, best.text
+    before, after, drawn = control.text, best.text, Markup()
     if neck is not None and other is not None:
-        before, after = str(canonical(other)), str(canonical(neck))
+        one, two = canonical(other), canonical(neck)
+        before, after = str(one), str(two)
+        both = draw_diff(one, two, names=(name, best.neck))
+        drawn = picture(
+            both, f"{name} and {best.neck} in one drawing; the lines below say the same"
+        )
     rows = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=99))[3:]
     key = "− only in the baseline, + only in the neck that was found; both in canonical form."
     return _folded(
         f"What sets it apart from the best baseline, {name}",
+        drawn,
         tag("p", {}, key),
         tag("pre", {"class": "diff", "tabindex": "0"}, (_changed(row) for row in rows)),
         shown=True,

@@ -116,6 +116,12 @@ def test_the_data_are_the_record(run: Opened, text: str) -> None:
     assert {one["state"] for one in data["trials"]} >= {"running", "paused", "failed", "stopped"}
 
 
+def test_the_best_neck_and_the_best_baseline_share_a_drawing(text: str) -> None:
+    pictures = [one for tag, one in Page(text).elements if tag == "img"]
+    (alt,) = [alt for one in pictures if "in one drawing" in (alt := one["alt"] or "")]
+    assert alt == "panet and 0b078376 in one drawing; the lines below say the same"
+
+
 def test_a_run_that_is_under_way_says_so(text: str) -> None:
     assert "Not finished: 18 of 20 proposals have ended, beside 4 baselines; 2 under way" in text
 
