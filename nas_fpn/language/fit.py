@@ -15,9 +15,10 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
     """The neck at ``width`` with exactly the pyramid levels ``levels`` (consecutive, from fine).
 
     Whatever touches a level above the top one is cut: lines of such levels, operands and addends
-    that came from them; a merge left with one operand becomes that operand, then the blocks of
-    the line. So is what touches a level below the lowest, if the neck has outputs there. Levels
-    that the neck lacks at the top are added by ``subsample``.
+    that came from them; a merge left with one operand becomes that operand (a raw ``c`` its
+    ``conv1``), then the blocks of the line. So is what touches a level below the lowest, if the neck has outputs there; but where
+    that would leave nothing at the lowest, intermediates below move up to it (HRFPN joins all
+    levels at the finest). Levels that the neck lacks at the top are added by ``subsample``.
 
     Raises SpaceError where the neck lacks levels at the bottom, where nothing is left of it, and
     where what is left is no program at this width: a ``concat[plain]`` that lost an operand can
@@ -26,17 +27,9 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
     top, bottom = max(levels), min(levels)
     own = sorted({level_of(n) or 0 for n in _targets(architecture.items) if is_pyramid(n)})
     kept = range(bottom if own[0] < bottom else 0, top + 1)
-    gone: set[str] = set()
-    items: list[Line | Repeat] = []
-    for item in architecture.items:
-        if isinstance(item, Line):
-            items.extend(_cut(item, kept, gone, architecture))
-            continue
-        inner = set(gone)
-        lines = [line for old in item.lines for line in _cut(old, kept, inner, architecture)]
-        gone |= {name for name in inner if is_pyramid(name)}
-        if lines:
-            items.append(Repeat(item.count, tuple(lines)))
+    items = _cut_all(architecture, kept)
+    if own[0] <= bottom and f"p{bottom}" not in _targets(items):
+        items = _cut_all(_lifted(architecture, bottom), kept)
     have = sorted({level_of(n) or 0 for n in _targets(items) if is_pyramid(n)})
     if not have or have[0] > bottom:
         raise SpaceError(
@@ -56,6 +49,53 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
     return fitted
 
 
+def _cut_all(architecture: Architecture, kept: range) -> list[Line | Repeat]:
+    gone: set[str] = set()
+    items: list[Line | Repeat] = []
+    for item in architecture.items:
+        if isinstance(item, Line):
+            items.extend(_cut(item, kept, gone, architecture))
+            continue
+        inner = set(gone)
+        lines = [line for old in item.lines for line in _cut(old, kept, inner, architecture)]
+        gone |= {name for name in inner if is_pyramid(name)}
+        if lines:
+            items.append(Repeat(item.count, tuple(lines)))
+    return items
+
+
+def _lifted(architecture: Architecture, bottom: int) -> Architecture:
+    """The program with its intermediates below ``bottom`` at that level."""
+    levels: dict[str, int] = {}
+    rows = architecture.words.rows
+
+    def still(feature: str, level: int, blocks: tuple[Word, ...]) -> tuple[Word, ...]:
+        """The blocks without a resampler that has nothing to do any more."""
+        source = levels.get(feature, level_of(feature))
+        if source != level:
+            return blocks
+        return tuple(word for word in blocks if rows[word.name].kind == "block")
+
+    def lift(line: Line) -> Line:
+        level = line.level if is_pyramid(line.target) else max(line.level, bottom)
+        levels[line.target] = level
+        operands = tuple(
+            replace(o, blocks=still(o.feature, level, o.blocks)) for o in line.operands
+        )
+        blocks = line.blocks
+        if line.merge is None and blocks is not None:
+            blocks = still(operands[0].feature, level, blocks) or None
+        return replace(line, level=level, operands=operands, blocks=blocks)
+
+    items = tuple(
+        lift(item)
+        if isinstance(item, Line)
+        else Repeat(item.count, tuple(lift(line) for line in item.lines))
+        for item in architecture.items
+    )
+    return replace(architecture, items=items)
+
+
 def _cut(line: Line, kept: range, gone: set[str], architecture: Architecture) -> list[Line]:
     operands = tuple(o for o in line.operands if not _outside(o.feature, kept, gone))
     addends = tuple(name for name in line.addends if not _outside(name, kept, gone))
@@ -73,7 +113,10 @@ def _cut(line: Line, kept: range, gone: set[str], architecture: Architecture) ->
         merge = Word("sum")
         both = (only, *(Operand(name) for name in addends))
         return [replace(line, merge=merge, operands=both, addends=(), blocks=blocks or None)]
+    rows = architecture.words.rows
     words = (*only.blocks, *blocks)
+    if is_backbone(only.feature) and not any(rows[word.name].gives for word in words):
+        words = (Word("conv1"), *words)  # what the merge did for its channels
     if not words and only.feature == line.target:
         return []
     return [replace(line, merge=None, operands=(Operand(only.feature),), blocks=words or None)]

@@ -120,3 +120,13 @@ def test_a_cut_that_leaves_unequal_channels_is_refused():
 def test_a_width_that_a_stage_cannot_halve_is_refused():
     with pytest.raises(SpaceError, match="in 2 equal parts, but would give 9"):
         fit(parse("p3 = c3 -> csp"), width=9, levels=(3,))
+
+
+def test_what_joins_below_moves_up_where_nothing_else_is_left():
+    fitted = fit(read_neck(find_neck("hrfpn")), width=64, levels=(3, 4, 5))
+    assert str(fitted).splitlines()[-4:] == [
+        "t@3 = concat(c3, c4, c5)",
+        "p3 = t -> conv3",
+        "p4 = t -> avgpool conv3",
+        "p5 = t -> avgpool conv3",
+    ]
