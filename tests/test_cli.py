@@ -171,10 +171,15 @@ def test_an_unknown_name_lists_what_there_is(capsys: pytest.CaptureFixture[str])
     assert "nas_fpn" in err
 
 
-def test_a_space_is_no_neck_to_show_and_a_sampled_one_is(
+def test_a_space_is_shown_with_its_holes_and_is_no_neck(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    code, _, err = run(capsys, "show", "quick")
+    svg = tmp_path / "quick.svg"
+    code, out, _ = run(capsys, "show", "quick", "--svg", str(svg))
+    assert (code, out) == (0, (ROOT / "search_spaces" / "quick.space").read_text())
+    assert "mix = {sum | fast}" in svg.read_text()
+    assert json.loads(run(capsys, "show", "quick", "--json")[1])["genotypes"] == 12288
+    code, _, err = run(capsys, "diff", "quick", "fpn")
     assert code == 2
     assert "nas-fpn sample quick > mine.neck" in err
     file = tmp_path / "mine.neck"

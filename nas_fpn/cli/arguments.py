@@ -8,7 +8,16 @@ import typer
 
 from nas_fpn.errors import RunError
 
-__all__ = ["Json", "NeckName", "OwnWords", "RunFolder", "SpaceName", "neck_of", "run_of"]
+__all__ = [
+    "Json",
+    "NeckName",
+    "OwnWords",
+    "RunFolder",
+    "SpaceName",
+    "neck_of",
+    "run_of",
+    "space_of",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 SpaceName = Annotated[str, typer.Argument(help="A shipped name, or a .space or .neck file.")]
@@ -32,6 +41,21 @@ def neck_of(name: str, words: Sequence[Path] | None = None) -> Any:
 
     asked = read_run(run[0])
     return language.parse(trial_entry(asked, run[1]).text, words=read_words(asked))
+
+
+def space_of(name: str, words: Sequence[Path] | None = None) -> Any:
+    """The file and the space that a name means, None where it means a neck or a run."""
+    from nas_fpn import language
+    from nas_fpn.language.files import shipped_folder
+
+    neck = shipped_folder("search_spaces") / "baselines" / f"{name}.neck"
+    if run_of(name) is not None or neck.is_file():
+        return None
+    path = language.find_space(name)
+    if path.suffix == ".neck":
+        return None
+    space = language.read(path, words=language.load_words(words or ()))
+    return (path, space) if space.has_holes else None
 
 
 def run_of(name: str) -> tuple[Path, int | None] | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, NeckName, OwnWords, SpaceName, neck_of
+from nas_fpn.cli.arguments import Json, OwnWords, SpaceName, neck_of, space_of
 from nas_fpn.cli.output import complain, print_json
 from nas_fpn.errors import SpaceError
 
@@ -99,18 +99,33 @@ def check(
 
 
 def show(
-    neck: NeckName,
+    neck: Annotated[
+        str, typer.Argument(help="A shipped name, a .neck file, RUN or RUN:TRIAL; or a space.")
+    ],
     svg: Annotated[Path | None, typer.Option(help="Write the drawing to this file.")] = None,
     words: OwnWords = None,
     json_: Json = False,
 ) -> None:
     """Print a neck as text and as a picture: levels as rows, merges as nodes.
 
+    A space is printed as it is written, and drawn with its holes.
+
     Example: nas-fpn show panet --svg panet.svg
     """
     from nas_fpn import language
-    from nas_fpn.language.draw import draw, draw_text
+    from nas_fpn.language.draw import draw, draw_space, draw_text
 
+    space = space_of(neck, words)
+    if space is not None:
+        path, read = space
+        if svg is not None:
+            svg.write_text(draw_space(read), encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
+        if json_:
+            print_json({"space": neck, "text": text, "genotypes": language.size(read)})
+        else:
+            typer.echo(text, nl=False)
+        return
     architecture = neck_of(neck, words)
     identity = language.identity(architecture)
     if svg is not None:

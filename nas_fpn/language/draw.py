@@ -11,14 +11,16 @@ print for signs where it is shown much smaller than it is.
 from collections import Counter
 
 from nas_fpn.language.drawing.fold import Weights, fold
+from nas_fpn.language.drawing.holes import number_text, slot_text, unfold
 from nas_fpn.language.drawing.labels import label, words
 from nas_fpn.language.drawing.picture import Picture
 from nas_fpn.language.drawing.sheet import Entry, svg
 from nas_fpn.language.drawing.terminal import draw_text
 from nas_fpn.language.drawing.union import union
 from nas_fpn.language.program import Architecture
+from nas_fpn.language.space import AskWord, Shared, Space
 
-__all__ = ["draw", "draw_diff", "draw_text", "together"]
+__all__ = ["draw", "draw_diff", "draw_space", "draw_text", "together"]
 
 
 def draw(architecture: Architecture, *, weights: Weights | None = None) -> str:
@@ -70,6 +72,40 @@ def draw_diff(
             Entry("in both", '<path d="M0 0H18"/>', "same common"),
             *_settings(first, second),
         ],
+    )
+
+
+def draw_space(space: Space) -> str:
+    """A space as a picture with its holes: dashed what is open, options in braces.
+
+    A line of open level stands across its levels; what ``*`` may be comes out of a bar; the
+    decisions that are made once for the file stand in the legend.
+    """
+    picture = unfold(space)
+    dashes = '<path d="M0 0H18"/>'
+    entries = [Entry("left open, or may be absent (?)", dashes, "same open")]
+    if any(box.kind == "pool" for box in picture.boxes):
+        bar = '<rect class="box plain" x="5" y="-7" width="9" height="14" rx="3"/>'
+        entries.append(Entry("∗ any feature that the block has named so far", bar, "open"))
+    shared = dict(space.shared)
+    then = [
+        slot_text(shared[s.name] if isinstance(s, Shared) and s.name.startswith("then") else s)
+        for s in space.then
+    ]
+    if then:
+        entries.append(Entry(f"merges end with {' '.join(then)}"))
+    merges = " ".join(box.merge for box in picture.boxes)
+    for name, word in shared.items():
+        told = f"{name} =" in merges or name.startswith("then.")
+        if isinstance(word, AskWord) and not told:
+            entries.append(Entry(f"{name} = {slot_text(word)}"))
+    entries.append(Entry(f"width {number_text(space.width)}"))
+    return svg(
+        picture,
+        title=space.doc.partition("\n")[0].strip() or "A space of feature-pyramid necks",
+        description="Levels are rows, coarse on top; time runs right; dashed is what is open. "
+        + "; ".join(box.text for box in picture.boxes if box.kind == "line"),
+        entries=entries,
     )
 
 

@@ -105,9 +105,13 @@ def _ends(links: tuple[Link, ...], boxes: dict[str, Box], places: Places) -> lis
         same = [k for k, i in enumerate(order) if sources[i].level == box.level]
         middle = same[-1] if same else (len(order) - 1) / 2
         step = min(8.0, (half - 3) / max(1, middle, len(order) - 1 - middle))
+        sides = {i: places.side(box, -1, places.centre(sources[i])[1]) for i in order}
         for k, i in enumerate(order):
-            x, y = places.side(box, -1, places.centre(sources[i])[1])
+            x, y = sides[i]
             down = step * (k - middle)
+            if box.lowest is not None:  # a tall box has room: only those of one height share it
+                near = [j for j in order if sides[j][1] == y]
+                down = 8.0 * (near.index(i) - (len(near) - 1) / 2)
             inset = half - (half * half - down * down) ** 0.5 if box.merge else 0.0
             ends[i] = x + inset, y + down
     return ends

@@ -103,7 +103,7 @@ def _shape(box: Box) -> Shape:
     if box.kind in {"entry", "exit"}:
         return Shape(7, 7, (), box.name if box.kind == "entry" else "")
     if box.kind == "pool":
-        return Shape(14, 26, ())
+        return Shape(14, 26, box.inside)
     if box.kind in {"input", "output"}:
         return Shape(32, 24, box.inside)
     wide = max(map(text_width, box.inside))

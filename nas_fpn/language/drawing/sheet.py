@@ -85,8 +85,12 @@ def _frame(frame: Frame, places: Places) -> str:
         f'<rect class="frame" x="{number(left)}" y="{number(top)}" '
         f'width="{number(right - left)}" height="{number(bottom - top)}" rx="10"/>'
         f"{back if frame.repeats else ''}"
-        f'<text class="times halo" x="{number(left + 10)}" y="{number(top + 18)}">'
-        f"{escape(frame.text)}</text></g>"
+        + (
+            f'<text class="times halo" x="{number(left + 10)}" y="{number(top + 18)}">'
+            f"{escape(frame.text)}</text></g>"
+            if frame.repeats
+            else f"{_text(middle, bottom - 5, frame.text, 'name halo small')}</g>"
+        )
     )
 
 

@@ -103,6 +103,8 @@ def hue(merge: str) -> str:
 
 
 def sign(merge: str) -> str:
-    """One letter for a merge."""
+    """One letter for a merge, ``?`` for one that is open."""
+    if "{" in merge:
+        return "?"
     name = merge.partition("[")[0]
     return _SIGNS.get(name, name[0].upper())
