@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from nas_fpn.cli import main
-from nas_fpn.cli.output import _panel, inert
+from nas_fpn.cli.output import _panel, display, inert
 from nas_fpn.record import Entry, Outcome, Record, ask_event, tell_event
 from nas_fpn.run import Begun, Watch
 from nas_fpn.search import Told
@@ -97,6 +97,22 @@ def test_the_live_table_shows_text_as_text() -> None:
     assert not {"\x07", "\r", "\x9b", "\u202e"} & set(plain)
     assert "\x1b[2J" not in plain
     assert "\x1b]" not in plain
+
+
+def test_on_a_terminal_the_table_stands_below_the_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "90")
+    entry = Entry(0, "controller", None, HOSTILE, "", {}, outcome=Outcome("failed", reason=HOSTILE))
+    display([None, Begun(2, 1, (), ()), None, Told(entry), None], Watch("ap", name="mine"))
+    out = capsys.readouterr().out
+    assert "[1/3] trial 0 \\x1b[2J" in out
+    *_, last = out.split("mine: ")
+    assert "1 of 2 trials" in last
+    assert "1 failed" in last
+    assert not {"\x07", "\x9b", "\u202e"} & set(out)
+    assert "\x1b[2J" not in out
 
 
 @pytest.mark.parametrize("width", [20, 40, 200])

@@ -5,6 +5,7 @@ escape, so that nothing of them acts on the terminal, and none is read as markup
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import typer
 
 __all__ = ["complain", "display", "inert", "print_json", "say", "show_once"]
+
+REDRAWN = 0.1  # seconds between two drawings of the table, unless a line is printed
 
 
 def print_json(value: object) -> None:
@@ -60,14 +63,20 @@ def display(
             if line is not None:
                 say(line)
         return
+    drawn = -math.inf
     with Live(console=console, auto_refresh=False) as live:
         for event in events:
             now = time.monotonic()
             line = None if event is None else watch.see(event, now=now)
             if line is not None:
                 console.print(inert(line), markup=False)
+            elif now - drawn < REDRAWN:
+                continue
+            drawn = now
             ago = None if written is None else written()
             live.update(_panel(watch.look(now=now), ago), refresh=True)
+        ago = None if written is None else written()
+        live.update(_panel(watch.look(now=time.monotonic()), ago), refresh=True)
 
 
 def show_once(look: Any, *, written: float | None) -> None:

@@ -103,7 +103,9 @@ def _trained(look: Look) -> str:
 def _speed(look: Look) -> str:
     if look.per_hour is None:
         return "unknown yet"
-    said = f"{look.per_hour:.3g} trials/h"
+    said = (
+        f"{look.per_hour:.0f} trials/h" if look.per_hour >= 100 else f"{look.per_hour:.3g} trials/h"
+    )
     if not look.measured:
         said += " by the trials' own seconds"
     return said if look.left is None else f"{said}, about {duration(look.left)} left"
