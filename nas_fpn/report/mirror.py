@@ -17,7 +17,7 @@ from nas_fpn.record import Entry, History
 from nas_fpn.report.drawings import Drawings
 from nas_fpn.report.notes import run_note, trial_note
 from nas_fpn.report.opened import Opened
-from nas_fpn.report.options import chosen, options
+from nas_fpn.report.options import OUTSIDE, chosen, options
 from nas_fpn.report.optuna_store import (
     Row,
     Study,
@@ -87,7 +87,11 @@ class Mirror:
             storage,
             name,
             objectives=self._run.objectives,
-            attributes={**facts, "record": fingerprint(self._run.history)},
+            attributes={
+                **facts,
+                f"option {OUTSIDE}": "a baseline that is no member of the space",
+                "record": fingerprint(self._run.history),
+            },
         )
 
     def _put(self, entry: Entry, begun: datetime, ended: datetime) -> None:

@@ -12,7 +12,7 @@ from nas_fpn.record import Genotype
 
 __all__ = ["OUTSIDE", "chosen", "options"]
 
-OUTSIDE = "outside the space"  # what a baseline that is no member has taken everywhere
+OUTSIDE = "–"  # what a baseline that is no member of the space has taken everywhere
 
 
 def options(space: Space) -> dict[str, tuple[str, ...]]:

@@ -29,7 +29,7 @@ def due(plan: Plan, entry: Entry) -> Due:
     pause = None
     if plan.halving is not None and plan.halving.promotes and not entry.is_baseline:
         pause = next((steps for steps in plan.halving.rungs if steps > begin), None)
-    return Due(entry.number, entry.text, begin, pause)
+    return Due(entry.number, entry.text, begin, pause, entry.neck)
 
 
 def beyond(plan: Plan, entry: Entry) -> list[str]:

@@ -17,13 +17,15 @@ class Due:
     """A trial that is due: its number, and the program that a runner trains.
 
     A trial that was paused goes on after ``begin`` steps; 0 is the start. After ``pause`` steps
-    it will be paused (again); None: it is trained to its end, unless it is stopped.
+    it will be paused (again); None: it is trained to its end, unless it is stopped. ``neck`` is
+    the canonical id, for whoever watches the workers.
     """
 
     number: int
     text: str
     begin: int = 0
     pause: int | None = None
+    neck: str = ""
 
 
 # What trains one neck: a trial that is due gives reports, each at more steps, one at each rung.

@@ -26,7 +26,7 @@ from nas_fpn.record import Report
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.plan import Due, Evaluate
-from nas_fpn.search.progress import Progress
+from nas_fpn.search.progress import Noted, Progress
 
 __all__ = ["search_on_ray"]
 
@@ -69,7 +69,9 @@ def search_on_ray(
     if workers < 1:
         raise RunError(f"workers must be at least 1, but got {workers}")
     resources = {"cpu": cpus, "gpu": gpus}
-    with session(address, resources, workers=workers, threads=threads) as folder:
+    with session(address, resources, workers=workers, threads=threads) as (folder, dashboard):
+        if dashboard:
+            yield Noted(f"Ray's dashboard: http://{dashboard}")
         bridge = _Bridge(loop, workers)
         worker = tune.with_parameters(_Worker, evaluate=evaluate, threads=threads)
         tuner = tune.Tuner(
@@ -286,14 +288,15 @@ def _name(trial: Any) -> str:
     number, begin = trial.config["number"], trial.config["begin"]
     if number < 0:
         return f"warm-up{-number}"
-    return f"trial{number}-{begin}" if begin else f"trial{number}"
+    name = f"trial{number}-{trial.config['neck']}"
+    return f"{name}-from{begin}" if begin else name
 
 
 @contextmanager
 def session(
     address: str, resources: Mapping[str, float], *, workers: int, threads: int
-) -> Iterator[str]:
-    """A session of Ray, and a folder for what Tune writes."""
+) -> Iterator[tuple[str, str]]:
+    """A folder for what Tune writes, and the address of the session's dashboard, "" without one."""
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune"):
@@ -302,7 +305,7 @@ def session(
     short = "/tmp" if Path("/tmp").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="nf", dir=short, ignore_cleanup_errors=True) as folder:
         if ray.is_initialized():
-            yield folder
+            yield folder, ray.init(ignore_reinit_error=True).dashboard_url or ""
             return
         settings: dict[str, Any] = {
             "logging_level": logging.CRITICAL,
@@ -319,11 +322,11 @@ def session(
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
-        ray.init(address=address, runtime_env={"env_vars": variables}, **settings)
+        context = ray.init(address=address, runtime_env={"env_vars": variables}, **settings)
         try:
             if address == "local":
                 _check(resources, ray.cluster_resources())
-            yield folder
+            yield folder, context.dashboard_url or ""
         finally:
             ray.shutdown()
 
