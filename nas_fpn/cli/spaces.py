@@ -1,7 +1,9 @@
 """Verbs on spaces and necks as text: size, sample, check, show, necks."""
 
 import random
+import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -143,9 +145,11 @@ def show(
             }
         )
     else:
-        picture = "".join(
-            f"# {row}".rstrip() + "\n" for row in draw_text(architecture).splitlines()
-        )
+        drawn = draw_text(architecture)
+        wide, columns = 2 + max(map(len, drawn.splitlines())), get_terminal_size().columns
+        if sys.stdout.isatty() and wide > columns:
+            drawn = f"{wide} columns are too wide here: nas-fpn show {neck} --svg FILE draws it\n"
+        picture = "".join(f"# {row}".rstrip() + "\n" for row in drawn.splitlines())
         typer.echo(f"{architecture}\n# {identity}\n{picture}", nl=False)
 
 

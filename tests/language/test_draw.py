@@ -178,3 +178,37 @@ def test_the_terminal_shows_levels_as_rows() -> None:
         "                                  └────────────────────────────────────────────"
         "────────────┘\n"
     )
+
+
+def test_boxes_do_not_overlap_and_everything_is_inside_the_picture() -> None:
+    drawn = sorted((find_space("fpn").parent).glob("*.neck"))
+    quick = [read_neck(path) for path in drawn if path.stem not in ("gfpn", "opanas")]
+    for architecture in (*quick, parse(TWICE), *sampled(3)):
+        root = ElementTree.fromstring(draw(architecture))
+        wide, tall = float(root.get("width", 0)), float(root.get("height", 0))
+        boxes = []
+        for group in root.iter(f"{SVG}g"):
+            if "node" in group.get("class", "").split():
+                x, y, w, h = (
+                    float(group[1].get(name, 0)) for name in ("x", "y", "width", "height")
+                )
+                assert x >= 0
+                assert y >= 0
+                assert x + w <= wide
+                assert y + h <= tall
+                boxes.append((x, y, x + w, y + h))
+        for k, (left, top, right, bottom) in enumerate(boxes):
+            for a, b, c, d in boxes[:k]:
+                assert right < a or c < left or bottom < b or d < top
+        for text in root.iter(f"{SVG}text"):
+            if text.get("x") and "middle" in text.get("class", "").split():
+                assert 0 < float(text.get("x", 0)) < wide
+                assert 0 < float(text.get("y", 0)) < tall
+
+
+def test_the_same_blocks_of_all_operands_stand_in_the_legend_once() -> None:
+    text = "p3..p5 = c3..c5 -> conv1\np5 = sum(p5, p3 -> {}, p4 -> {}, p4 -> {})\n"
+    for blocks, told in (("relu relu relu", True), ("relu relu silu", False)):
+        drawn = groups(parse(text.format(*blocks.split())), "legend")
+        said = [group.findtext(f"{SVG}text") for group in drawn]
+        assert ("sum of ↓ relu" in said) is told
