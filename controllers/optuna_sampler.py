@@ -319,7 +319,8 @@ def _check_cma_es(problem: Problem, settings: Mapping[str, Plain], integers: boo
     if len(problem.objectives) > 1:
         raise ValueError(
             f"CmaEsSampler has one objective, but the run has {', '.join(problem.objectives)}; "
-            "TPESampler and NSGAIISampler take several"
+            "make one of them with [soft_constraint] target = …, or take TPESampler or "
+            "NSGAIISampler"
         )
 
 

@@ -54,13 +54,12 @@ def controller(
     compared with those before it. Dropped trajectories do not enter.
 
     A failed or rejected trial has no score: for it A = −``penalty``, in standard deviations, and b
-    and σ do not hear of it. A stopped trial teaches nothing. Of several objectives the first is
-    the score. A draw whose neck was proposed before is drawn again ``redraws`` times, from flatter
-    and flatter policies, ever nearer to uniform; the first new neck is taken, and if there is
-    none, the first draw is proposed again and answered from the record. The probabilities kept
-    are those that the policy itself, unflattened, gives to what was taken. Priors are learnt from
-    as if the policy had drawn them; a trial that was trained with another genotype than asked, as
-    if it had just been drawn.
+    and σ do not hear of it. A stopped trial teaches nothing. A draw whose neck was proposed before
+    is drawn again ``redraws`` times, from flatter and flatter policies, ever nearer to uniform; the
+    first new neck is taken, and if there is none, the first draw is proposed again and answered
+    from the record. The probabilities kept are those that the policy itself, unflattened, gives to
+    what was taken. Priors are learnt from as if the policy had drawn them; a trial that was trained
+    with another genotype than asked, as if it had just been drawn.
 
     Where we differ: Zoph et al. 2018 have 100 hidden units, weights within ± 0.1 (``reach``), a
     learning rate of 0.00035, batches of 20 and an entropy weight of 1e-5, and
@@ -69,8 +68,14 @@ def controller(
     σ, not within a batch, which is small here. Chance beside that of the asks (the first weights,
     the order of mini-batches) is drawn from generators below ask 0.
 
-    Raises ValueError for a setting out of its range.
+    Raises ValueError for a setting out of its range, and for several objectives: they have to be
+    made one score, as MnasNet does.
     """
+    if len(problem.objectives) > 1:
+        raise ValueError(
+            f"PPO learns from one score, but the run has {', '.join(problem.objectives)}; "
+            "make one of them with [soft_constraint] target = …, or take surrogate"
+        )
     at_least: tuple[tuple[str, float, float], ...] = (
         ("hidden", hidden, 1),
         ("batch", batch, 1),

@@ -50,19 +50,24 @@ def controller(
     ``entropy_weight``: a θ_i that would is scaled down until it holds the floor.
 
     A failed or rejected trial has no score: for it A = −``penalty``, in standard deviations, and b
-    and σ do not hear of it. A stopped trial teaches nothing. Of several objectives the first is
-    the score. A draw whose neck was proposed before is drawn again, up to ``redraws`` times, from
-    flatter and flatter policies, the last of them uniform; if none is new, the last is proposed
-    and answered from the record. ρ is that of the genotype taken, under the policy itself. Priors
-    are learnt from as if the policy had drawn them.
+    and σ do not hear of it. A stopped trial teaches nothing. A draw whose neck was proposed before
+    is drawn again, up to ``redraws`` times, from flatter and flatter policies, the last of them
+    uniform; if none is new, the last is proposed and answered from the record. ρ is that of the
+    genotype taken, under the policy itself. Priors are learnt from as if the policy had drawn them.
 
     Where we differ from Zoph and Le: no recurrent network (see ppo.py); scaled advantages, so
     that the learning rate does not depend on the data; a step for every score, not for a batch.
     The decay is theirs (Zoph et al. 2018, arXiv:1707.07012); they have no floor, for thousands of
     trials. The defaults were tuned for hundreds, on planted tables (tests/controllers/planted.py).
 
-    Raises ValueError for a setting out of its range.
+    Raises ValueError for a setting out of its range, and for several objectives: they have to be
+    made one score, as MnasNet does.
     """
+    if len(problem.objectives) > 1:
+        raise ValueError(
+            f"REINFORCE learns from one score, but the run has {', '.join(problem.objectives)}; "
+            "make one of them with [soft_constraint] target = …, or take surrogate"
+        )
     _check("learning_rate", learning_rate, 0.0, math.inf)
     _check("baseline_decay", baseline_decay, 0.0, 1.0)
     _check("entropy_weight", entropy_weight, 0.0, math.inf)

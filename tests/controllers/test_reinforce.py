@@ -195,17 +195,6 @@ def test_a_policy_that_has_settled_still_finds_new_necks() -> None:
     assert len(asked) > 110
 
 
-def test_the_first_of_several_objectives_is_the_score() -> None:
-    two = Problem(PROBLEM.choices, PROBLEM.identity, PROBLEM.describe, ("-latency_ms", "ap"))
-    both, one = make(two), make()
-    for number in range(20):
-        trial = both.ask()
-        assert trial == one.ask()
-        scores = {"ap": 0.1 * number, "-latency_ms": -float(sum(trial.genotype))}
-        both.tell(trial, Outcome("complete", scores, steps=300))
-        one.tell(trial, told(scores["-latency_ms"]))
-
-
 def test_it_learns_which_options_are_good() -> None:
     controller = make()
     for _ in range(150):
