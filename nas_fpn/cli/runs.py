@@ -1,6 +1,7 @@
 """Verbs on runs: init, search, table."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,8 @@ def search(
     watch = watch_of(asked)
     try:
         events = search_run(asked, trials=trials, accept_drift=accept_drift, drive=drive)
-        display(events, watch)
+        with closing(events):  # now, not when the interpreter ends: workers are to stop
+            display(events, watch)
     except KeyboardInterrupt:
         typer.echo(f"\ninterrupted; nas-fpn search {run} goes on from here", err=True)
         raise typer.Exit(130) from None

@@ -5,7 +5,8 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ def search_run(
     trials: str | None = None,
     accept_drift: bool = False,
     drive: Drive = drive_here,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Search, or go on; then check the best on test and export it to ``best/``. Yields events.
 
     ``trials`` is a new budget: "80" in all, or "+100" beyond what the run was last asked for.
@@ -158,11 +159,12 @@ def search_run(
         checks = tuple(line for line in history.events if line["event"] == "verdict")
         yield Begun(wanted, len(plan.baselines), loop.entries, notes, checks)
 
-        def steps() -> Iterator[Progress | Step | Checked]:
+        def steps() -> Generator[Progress | Step | Checked, None, None]:
             yield from tidied(checkpoint_folder(run), loop, drive(run, loop, trainer))
             yield from check_on_test(run, record, record.history, loop.entries, trainer)
 
-        yield from followed(history_path, steps(), views(run))
+        with closing(steps()) as trained:  # an interrupt stops the workers at once
+            yield from followed(history_path, trained, views(run))
         entries = loop.entries
     yield from export_best(run, entries, trainer, notes=notes)
 
