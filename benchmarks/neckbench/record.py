@@ -7,7 +7,9 @@ The folder holds a ``run.toml`` that names the space and the proxy's settings. R
 with what is missing; more ``--seeds`` append. It works through all necks, in an order drawn
 once, seed after seed, so that a part of the table is of use as well; only the first few necks get
 every seed at once, for an early look at the noise. At its end the table is written beside the
-folder, ``shapes.parquet``; ``--pack`` writes what there is and trains nothing.
+folder, ``shapes.parquet``; ``--pack`` writes what there is and trains nothing. What the table there
+holds of the same bank is not trained again; another bank (another machine warms its backbone up
+to other weights) is another table, and one that is there is not written over: take it away first.
 """
 
 import argparse
@@ -35,7 +37,7 @@ from nas_fpn.run.prepare import prepare
 from nas_fpn.run.question import Question, read_question
 from nas_fpn.run.settings import Run, read_run
 from nas_fpn.run.trainer import build_neck, neck_cost
-from nas_fpn.search.bench import Measured, Table, centred, write_table
+from nas_fpn.search.bench import Measured, Table, centred, read_table, write_table
 
 EARLY = 4  # necks that get every seed at once
 ABOUT = {"space", "data", "backbone", "proxy"}  # of the settings, what the numbers depend on
@@ -100,6 +102,7 @@ def main() -> None:
     run = read_run(given.folder)
     question = read_question(run)
     bank = _prepared(run, question)
+    _carry_over(run, open_bank(bank).key)
     if not given.pack:
         _record(run, question, bank, seeds=given.seeds, workers=given.workers)
     table = _table(run, question, open_bank(bank))
@@ -116,6 +119,39 @@ def _prepared(run: Run, question: Question) -> Path:
         except StopIteration as end:
             return end.value.bank
         print(f"{step.stage}: {step.done}/{step.total}", flush=True)
+
+
+def _carry_over(run: Run, key: str) -> None:
+    """Bring what the table holds into ``rows.jsonl``, so that a clone goes on from it."""
+    path, file = run.folder.with_suffix(".parquet"), run.folder / "rows.jsonl"
+    if not path.is_file():
+        return
+    table = read_table(path)
+    if table.about["bank"] != key:
+        raise SystemExit(
+            f"{path}: is of the bank {table.about['bank'][:16]}, but this machine makes "
+            f"{key[:16]}; their scores do not compare\nmove the table away to record one of this machine"
+        )
+    known = {(row["text"], row["seed"]) for row in _rows(file) if row["bank"] == key}
+    new = [
+        {
+            "neck": one.neck,
+            "text": one.text,
+            "seed": seed,
+            "bank": key,
+            "cost": one.cost,
+            "curve": [
+                {"steps": at.steps, "scores": at.scores, "cpu_seconds": at.seconds} for at in curve
+            ],
+        }
+        for one in table.necks.values()
+        for seed, curve in one.curves.items()
+        if (one.text, seed) not in known
+    ]
+    if new:
+        with file.open("a", encoding="utf-8") as out:
+            out.writelines(json.dumps(row) + "\n" for row in new)
+        print(f"{len(new)} trainings are taken over from {path.name}", flush=True)
 
 
 def _record(run: Run, question: Question, bank: Path, *, seeds: int, workers: int) -> None:
