@@ -97,7 +97,8 @@ def read_table(path: Path) -> Table:
     The ids are made anew from the texts, so that a table outlives a change of how they are made.
     """
     try:
-        columns = pq.read_table(path)
+        with path.open("rb") as file:  # whose OSError names the file, where Arrow's does not
+            columns = pq.read_table(file)
     except pa.ArrowInvalid as fault:
         raise RunError(f"{path}: not a parquet file: {fault}") from None
     facts = (columns.schema.metadata or {}).get(KEY)

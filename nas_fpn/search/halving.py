@@ -115,6 +115,10 @@ class Rungs:
                 return rung.paused[0][2]
         return None
 
+    def leader(self) -> int | None:
+        """The best of those that are paused at the highest rung where somebody is."""
+        return next((rung.paused[0][2] for rung in reversed(self._rungs) if rung.paused), None)
+
     def promote(self, number: int) -> None:
         """A paused trial goes on."""
         for rung in self._rungs:
@@ -129,12 +133,13 @@ class Rungs:
         """A paused trial that no later score can bring up, if ``trials`` start in all.
 
         A rank only falls as others come, and at most so many can still come: to the first rung
-        the trials that have not, to a later one those not hopeless below it.
+        the trials that have not, to a later one those not hopeless below it. The best of a rung
+        is never hopeless: see :meth:`leader`.
         """
         most = trials
         for rung in self._rungs:
             most = max(most, len(rung.ranked))
-            out = rung.hopeless(most // self._halving.eta)
+            out = rung.hopeless(max(1, most // self._halving.eta))
             if out:
                 return out[0][2]
             most = rung.promoted + len(rung.paused) + most - len(rung.ranked)

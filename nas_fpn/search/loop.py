@@ -92,7 +92,8 @@ class Loop:
 
         What was under way goes first, then the baselines, then who may be promoted, then a new
         proposal (Algorithm 2 of the paper that :mod:`nas_fpn.search.halving` follows). A paused
-        trial is told as stopped once it can never be promoted, at the latest when all is done.
+        trial is told as stopped once it can never be promoted, at the latest when all is done; if
+        until then none was trained in full, as where trials are few, the best of them still is.
         """
         while True:
             if (number := self._hopeless()) is not None:
@@ -104,7 +105,7 @@ class Loop:
             elif not self._more():
                 if self._leaders or not self._paused:
                     return None
-                self._end(number := min(self._paused), stopped(self._entries[number]))
+                self._settle_paused()
             elif sum(map(len, self._waiting.values())) >= MOST_WAITING:
                 return None
             else:
@@ -360,6 +361,22 @@ class Loop:
 
     def _promotable(self) -> int | None:
         return None if self._rungs is None else self._rungs.promotable()
+
+    def _settle_paused(self) -> None:
+        """Nothing else is to be done: let the best go on if none is complete, or tell one."""
+        assert self._rungs is not None
+        found = any(
+            not entry.is_baseline
+            and entry.outcome is not None
+            and entry.outcome.state == "complete"
+            for entry in self._entries
+        )
+        best = None if found else self._rungs.leader()
+        if best is not None:
+            self._promote(best)
+        else:
+            number = min(self._paused)
+            self._end(number, stopped(self._entries[number]))
 
     def _hopeless(self) -> int | None:
         """A paused trial that can never be promoted within the budget."""

@@ -506,3 +506,14 @@ def test_a_promoting_search_is_extended(path: Path) -> None:
     entries = read_history(path).entries
     assert trained(entries) == 12
     assert all(entry.outcome for entry in entries)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 5])
+def test_where_trials_are_few_the_best_of_them_is_trained_in_full(path: Path, trials: int) -> None:
+    halving = Halving((100, 200), eta=3, promotes=True)
+    run(path, **promoting(trials=trials, halving=halving))
+    entries = [entry for entry in read_history(path).entries if not entry.is_baseline]
+    whole = [e for e in entries if e.outcome is not None and e.outcome.state == "complete"]
+    assert len(whole) == 1
+    first = [report.scores["ap"] for entry in entries for report in entry.reports[:1]]
+    assert whole[0].reports[0].scores["ap"] == max(first)
