@@ -130,7 +130,8 @@ def _carry_over(run: Run, key: str) -> None:
     if table.about["bank"] != key:
         raise SystemExit(
             f"{path}: is of the bank {table.about['bank'][:16]}, but this machine makes "
-            f"{key[:16]}; their scores do not compare\nmove the table away to record one of this machine"
+            f"{key[:16]}; their scores do not compare\n"
+            "move the table away to record one of this machine"
         )
     known = {(row["text"], row["seed"]) for row in _rows(file) if row["bank"] == key}
     new = [

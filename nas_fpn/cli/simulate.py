@@ -71,13 +71,13 @@ def simulate(
         return
     typer.echo(f"{len(bench.table.necks)} necks, the best has AP {bench.best:.4f}; {seeds} seeds")
     heads = "".join(f"{f'found after {mark}':>18}" for mark in marks)
-    typer.echo(f"{'controller':18}{'workers':>8}{heads}{'regret, 95 %':>26}{'hours':>8}")
+    typer.echo(f"{'controller':18}{'workers':>8}{heads}{'regret, 95 %':>26}{'hours':>9}")
     for row in rows:
         found = "".join(f"{one['ap']:>18.4f}" for one in row["found"])
         last = row["found"][-1]
         regret = f"{last['regret']:.4f} ({last['low']:.4f} {last['high']:.4f})"
         head = f"{row['controller']:18}{row['workers']:>8}"
-        typer.echo(f"{head}{found}{regret:>26}{row['hours']:>8.2f}")
+        typer.echo(f"{head}{found}{regret:>26}{row['hours']:>9.4f}")
 
 
 def _row(
