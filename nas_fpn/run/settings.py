@@ -59,7 +59,9 @@ class SoftConstraintSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cost: str = Field("latency_ms", description="a cost among the objectives, without its minus")
+    cost: Literal["params_m", "gmacs", "latency_ms"] = Field(
+        "latency_ms", description="a cost among the objectives, without its minus"
+    )
     target: float | None = Field(
         None,
         gt=0,
@@ -149,6 +151,8 @@ class RunSettings(BaseModel):
             raise ValueError(f"should be among {', '.join(OBJECTIVES)}{near}")
         if names[0].startswith("-"):
             raise ValueError("should begin with an AP: the best neck is the best by the first")
+        if len(set(names)) < len(names):
+            raise ValueError("should name each objective once")
         return objective
 
     @model_validator(mode="after")

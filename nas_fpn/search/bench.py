@@ -99,8 +99,10 @@ def read_table(path: Path) -> Table:
     try:
         with path.open("rb") as file:  # whose OSError names the file, where Arrow's does not
             columns = pq.read_table(file)
-    except pa.ArrowInvalid as fault:
-        raise RunError(f"{path}: not a parquet file: {fault}") from None
+    except pa.ArrowInvalid:
+        raise RunError(
+            f"{path}: not a parquet file\nwrite one with benchmarks/neckbench/record.py"
+        ) from None
     facts = (columns.schema.metadata or {}).get(KEY)
     if facts is None:
         raise RunError(

@@ -169,6 +169,16 @@ def test_a_soft_constraint_weighs_an_objective(tmp_path: Path) -> None:
         read_run(write(tmp_path, 'objective = ["ap", "-gmacs"]\n[soft_constraint]\ntarget = 2.0'))
 
 
+def test_a_soft_constraint_weighs_a_cost(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"soft_constraint\.cost = \"gmac\": should be 'params_m'"):
+        read_run(write(tmp_path, '[soft_constraint]\ncost = "gmac"'))
+
+
+def test_an_objective_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="should name each objective once"):
+        read_run(write(tmp_path, 'objective = ["ap", "ap"]'))
+
+
 def test_rungs_part_the_steps_of_the_proxy(tmp_path: Path) -> None:
     assert RunSettings().halving is None
     write(tmp_path, '[budget]\nhalving = "promote"\n')

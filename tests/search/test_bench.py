@@ -43,6 +43,9 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     path.write_text("not a table at all")
     with pytest.raises(RunError, match=r"t\.parquet: not a parquet file"):
         read_table(path)
+    with pytest.raises(FileNotFoundError) as caught:
+        read_table(tmp_path / "none.parquet")
+    assert caught.value.filename == str(tmp_path / "none.parquet")
 
 
 def test_a_newer_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
