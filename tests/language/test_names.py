@@ -35,7 +35,7 @@ def test_what_the_neck_itself_has_is_reserved():
     assert missing == []
 
 
-@pytest.mark.parametrize("name", [*WORDS, *KEYWORDS, "for", "match", "p3", "c9", "p3_2"])
+@pytest.mark.parametrize("name", [*WORDS, *sorted(KEYWORDS), "for", "match", "p3", "c9", "p3_2"])
 def test_words_keywords_and_levels_are_reserved(name: str):
     assert reserved(name) is not None
 
