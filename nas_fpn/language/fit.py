@@ -16,9 +16,10 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
 
     Whatever touches a level above the top one is cut: lines of such levels, operands and addends
     that came from them; a merge left with one operand becomes that operand (a raw ``c`` its
-    ``conv1``), then the blocks of the line. So is what touches a level below the lowest, if the neck has outputs there; but where
-    that would leave nothing at the lowest, intermediates below move up to it (HRFPN joins all
-    levels at the finest). Levels that the neck lacks at the top are added by ``subsample``.
+    ``conv1``), then the blocks of the line. So is what touches a level below the lowest, if the
+    neck has outputs there; but where that would leave nothing at the lowest, intermediates below
+    move up to it (HRFPN joins all levels at the finest). Levels that the neck lacks at the top are
+    added by ``subsample``.
 
     Raises SpaceError where the neck lacks levels at the bottom, where nothing is left of it, and
     where what is left is no program at this width: a ``concat[plain]`` that lost an operand can

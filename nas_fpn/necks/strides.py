@@ -13,6 +13,7 @@ from nas_fpn.necks.slim import GSConv, GSConvE1
 
 __all__ = [
     "STRIDES",
+    "Steps",
     "StrideDeformable",
     "StrideGSConv",
     "StrideGSConvE1",
@@ -21,7 +22,18 @@ __all__ = [
 ]
 
 
-class StrideSeparable(nn.ModuleList):
+class Steps(nn.ModuleList):
+    """Convolutions at stride 2, one behind the other."""
+
+    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
+        """Take [B, in_channels, h, w] to [B, out_channels, H, W]."""
+        del size
+        for step in self:
+            feature = step(feature)  # [B, C, ceil(h/2), ceil(w/2)]
+        return feature
+
+
+class StrideSeparable(Steps):
     """Depthwise 3x3 convolutions at stride 2 without bias, each followed by a 1x1.
 
     The biases of the 1x1 are those of ``stride``'s convolutions. MobileNets (Howard et al. 2017,
@@ -41,15 +53,8 @@ class StrideSeparable(nn.ModuleList):
             )
             in_channels = out_channels
 
-    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
-        """Take [B, in_channels, h, w] to [B, out_channels, H, W]."""
-        del size
-        for step in self:
-            feature = step(feature)  # [B, C, ceil(h/2), ceil(w/2)]
-        return feature
 
-
-class StrideGSConv(nn.ModuleList):
+class StrideGSConv(Steps):
     """``gsconv[kernel=3]`` at stride 2: its dense convolution halves.
 
     The necks of SlimNeck (Li et al. 2022, arXiv:2206.02424) go down by it. Norms and activations
@@ -64,15 +69,8 @@ class StrideGSConv(nn.ModuleList):
             self.append(step)
             in_channels = out_channels
 
-    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
-        """Take [B, in_channels, h, w] to [B, out_channels, H, W]."""
-        del size
-        for step in self:
-            feature = step(feature)  # [B, C, ceil(h/2), ceil(w/2)]
-        return feature
 
-
-class StrideGSConvE1(nn.ModuleList):
+class StrideGSConvE1(Steps):
     """``gsconve1`` at stride 2: its first convolution halves.
 
     The necks of SlimNeckV2 (Rethinking Features-Fused-Pyramid-Neck for Object Detection, ECCV
@@ -87,15 +85,8 @@ class StrideGSConvE1(nn.ModuleList):
             self.append(step)
             in_channels = out_channels
 
-    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
-        """Take [B, in_channels, h, w] to [B, out_channels, H, W]."""
-        del size
-        for step in self:
-            feature = step(feature)  # [B, C, ceil(h/2), ceil(w/2)]
-        return feature
 
-
-class StrideDeformable(nn.ModuleList):
+class StrideDeformable(Steps):
     """Deformable 3x3 convolutions without masks at stride 2.
 
     The scale-equalising path of OPANAS (Liang et al. 2021, arXiv:2103.04507). The biases are those
@@ -109,13 +100,6 @@ class StrideDeformable(nn.ModuleList):
             kept = bias or step < steps - 1
             self.append(Deformable(in_channels, out_channels, bias=kept, stride=2, mask="none"))
             in_channels = out_channels
-
-    def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
-        """Take [B, in_channels, h, w] to [B, out_channels, H, W]."""
-        del size
-        for step in self:
-            feature = step(feature)  # [B, C, ceil(h/2), ceil(w/2)]
-        return feature
 
 
 def halve(convolution: nn.Conv2d) -> None:
