@@ -17,10 +17,10 @@ check: $(STAMP)  ## format, lint, types, tests, doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
 
 slow: $(STAMP)  ## the tests that take longer than a few seconds each
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m slow
 
 format: $(STAMP)  ## what `check` asks for, done
 	$(BIN)/ruff format .

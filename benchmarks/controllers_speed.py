@@ -23,6 +23,9 @@ from nas_fpn.record import Genotype, Outcome
 from nas_fpn.search.controller import Controller, Problem
 from nas_fpn.search.loading import find_controller, load_controller
 
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import processor
+
 RESULTS = Path(__file__).parent / "results" / "controllers_speed.md"
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/controllers_speed.py --write"
 CHOICES, OPTIONS = 60, 5
@@ -142,15 +145,6 @@ def described(genotype: Genotype) -> Mapping[str, float]:
 def score(genotype: Genotype) -> float:
     noise = random.Random(str(genotype)).gauss(0, 0.005)
     return 0.2 + 0.3 * sum(genotype) / (CHOICES * (OPTIONS - 1)) + noise
-
-
-def processor() -> str:
-    """What the machine calls its processor."""
-    known = Path("/proc/cpuinfo")
-    for line in known.read_text(encoding="utf-8").splitlines() if known.exists() else []:
-        if line.startswith("model name"):
-            return " ".join(line.partition(":")[2].split())
-    return platform.machine()
 
 
 if __name__ == "__main__":

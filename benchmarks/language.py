@@ -27,6 +27,9 @@ from nas_fpn.language import (
     size,
 )
 
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import processor
+
 RESULTS = Path(__file__).parent / "results" / "language.md"
 COMMAND = "python benchmarks/language.py --write"
 ROUNDS = 5
@@ -111,15 +114,6 @@ def best(step: Callable[[], object], number: int) -> float:
             step()
         rounds.append((process_time() - start) / number)
     return min(rounds)
-
-
-def processor() -> str:
-    """What the machine calls its processor."""
-    known = Path("/proc/cpuinfo")
-    for line in known.read_text(encoding="utf-8").splitlines() if known.exists() else []:
-        if line.startswith("model name"):
-            return " ".join(line.partition(":")[2].split())
-    return platform.machine()
 
 
 if __name__ == "__main__":

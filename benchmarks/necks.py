@@ -33,6 +33,7 @@ from nas_fpn.language.lower import lower
 from nas_fpn.necks import Neck
 
 sys.path.append(str(Path(__file__).parent))
+from machine import processor
 from mmdet_necks import mmdet_neck
 
 RESULTS = Path(__file__).parent / "results" / "necks.md"
@@ -344,15 +345,6 @@ def said(*rows: str) -> Iterator[str]:
     for row in rows:
         print(row, flush=True)
         yield row
-
-
-def processor() -> str:
-    """What the machine calls its processor."""
-    known = Path("/proc/cpuinfo")
-    for line in known.read_text(encoding="utf-8").splitlines() if known.exists() else []:
-        if line.startswith("model name"):
-            return " ".join(line.partition(":")[2].split())
-    return platform.machine()
 
 
 if __name__ == "__main__":

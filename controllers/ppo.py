@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from nas_fpn.record import Genotype, Outcome, Trial
+from nas_fpn.search.advantage import MovingBaseline
 from nas_fpn.search.controller import Problem, generator
 
 NEVER = -1e9  # the logit of an option that a choice does not have
-FAR = 3.0  # standard deviations; advantages beyond are cut, one lucky score is not everything
 FIRST_WEIGHTS = -1  # below the numbers of asks: what the weights are drawn from,
 SHUFFLES = -2  # and the mini-batches of update u, from SHUFFLES - u
 
@@ -97,7 +97,7 @@ def controller(
     )
     counts = [choice.count for choice in problem.choices]
     policy = Policy(counts, hidden, reach=reach, chance=_torch_generator(seed, FIRST_WEIGHTS))
-    return PPO(problem, seed, settings, policy, Baseline(baseline_decay))
+    return PPO(problem, seed, settings, policy, MovingBaseline(baseline_decay))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class PPO:
         seed: int,
         settings: Settings,
         policy: "Policy",
-        baseline: "Baseline",
+        baseline: MovingBaseline,
     ) -> None:
         self._problem = problem
         self._seed = seed
@@ -328,37 +328,6 @@ def clipped_gain(log_ratios: Tensor, advantages: Tensor, clip: float) -> Tensor:
     """
     ratios, gains = log_ratios.exp(), advantages[:, None]
     return torch.minimum(ratios * gains, ratios.clamp(1 - clip, 1 + clip) * gains).mean()
-
-
-class Baseline:
-    """Moving averages of scores and of their squares, each weighed so that it is unbiased."""
-
-    def __init__(self, decay: float) -> None:
-        self._decay = decay
-        self._weight = 0.0
-        self._mean = 0.0
-        self._square = 0.0
-
-    def advantage(self, score: float) -> float:
-        """How far ``score`` is above those before it, in standard deviations; then it joins them.
-
-        The first is as expected, 0. σ² counts this score too: without it the second has none.
-        """
-        if not self._weight:
-            self._join(score)
-            return 0.0
-        above = score - self._mean
-        self._join(score)
-        deviation = math.sqrt(max(self._square, 0.0))
-        return max(-FAR, min(FAR, above / deviation)) if deviation else 0.0
-
-    def _join(self, score: float) -> None:
-        """The running mean and variance of weighted observations (West 1979)."""
-        self._weight = self._decay * self._weight + 1.0 - self._decay
-        share = (1.0 - self._decay) / self._weight
-        above = score - self._mean
-        self._mean += share * above
-        self._square = (1.0 - share) * (self._square + share * above * above)
 
 
 def _torch_generator(seed: int, n: int) -> torch.Generator:

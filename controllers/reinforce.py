@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_fpn.record import Genotype, Outcome, Trial
+from nas_fpn.search.advantage import MovingBaseline
 from nas_fpn.search.controller import Problem, generator
 
 Table = NDArray[np.float64]  # [choices, options]; options that a choice lacks are padding
 
 NEVER = -1e9  # the logit of padding
-FAR = 3.0  # standard deviations; advantages beyond are cut, one lucky score is not everything
 HALVINGS = 30  # of the interval in which the temperature of a floor is sought
 TINY = 1e-300  # for logarithms and quotients of what cannot be drawn
 
@@ -76,7 +76,7 @@ def controller(
     _check("penalty", penalty, 0.0, math.inf)
     _check("redraws", redraws, 0, math.inf)
     settings = Settings(learning_rate, entropy_weight, entropy_floor, most_ratio, penalty)
-    return Reinforce(problem, seed, settings, Baseline(baseline_decay), redraws)
+    return Reinforce(problem, seed, settings, MovingBaseline(baseline_decay), redraws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,12 @@ class Reinforce:
     """The logits, the baseline, and the policies from which the asks in flight were drawn."""
 
     def __init__(
-        self, problem: Problem, seed: int, settings: Settings, baseline: "Baseline", redraws: int
+        self,
+        problem: Problem,
+        seed: int,
+        settings: Settings,
+        baseline: MovingBaseline,
+        redraws: int,
     ) -> None:
         self._problem = problem
         self._seed = seed
@@ -143,37 +148,6 @@ class Reinforce:
             if self._problem.identity(genotype) not in self._seen:
                 break
         return genotype
-
-
-class Baseline:
-    """Moving averages of scores and of their squares, each weighed so that it is unbiased."""
-
-    def __init__(self, decay: float) -> None:
-        self._decay = decay
-        self._weight = 0.0
-        self._mean = 0.0
-        self._square = 0.0
-
-    def advantage(self, score: float) -> float:
-        """How far ``score`` is above those before it, in standard deviations; then it joins them.
-
-        The first is as expected, 0. σ² counts this score too: without it the second has none.
-        """
-        if not self._weight:
-            self._join(score)
-            return 0.0
-        above = score - self._mean
-        self._join(score)
-        deviation = math.sqrt(max(self._square, 0.0))
-        return max(-FAR, min(FAR, above / deviation)) if deviation else 0.0
-
-    def _join(self, score: float) -> None:
-        """The running mean and variance of weighted observations (West 1979)."""
-        self._weight = self._decay * self._weight + 1.0 - self._decay
-        share = (1.0 - self._decay) / self._weight
-        above = score - self._mean
-        self._mean += share * above
-        self._square = (1.0 - share) * (self._square + share * above * above)
 
 
 def ascent(

@@ -28,7 +28,12 @@ FLOORS = {
 }
 # Floor 0 loads nothing heavy; what a controller may know is choices and scores.
 LIGHT = {"lark", "pydantic", "typing_extensions"}
-CONTROLLER_MAY_KNOW = ("nas_fpn.language", "nas_fpn.record", "nas_fpn.search.controller")
+CONTROLLER_MAY_KNOW = (
+    "nas_fpn.language",
+    "nas_fpn.record",
+    "nas_fpn.search.advantage",
+    "nas_fpn.search.controller",
+)
 RAY = {PACKAGE / "search" / "tune.py", PACKAGE / "search" / "cluster.py"}
 
 

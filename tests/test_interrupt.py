@@ -10,7 +10,10 @@ import pytest
 from nas_fpn.record import read_history
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from nas_fpn.cli import main; main()"
+# A shell in the background hands SIGINT on as ignored, and tests may run there.
+HEARD = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+PATH = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+PROGRAM = f"{HEARD}; {PATH}; from nas_fpn.cli import main; main()"
 SMALL = """
 space = "quick"
 controller = "random_search"

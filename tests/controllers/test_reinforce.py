@@ -12,6 +12,7 @@ from controllers import reinforce
 from nas_fpn.errors import RunError
 from nas_fpn.language import Choice
 from nas_fpn.record import Outcome, Trial
+from nas_fpn.search.advantage import MovingBaseline
 from nas_fpn.search.controller import Problem
 from nas_fpn.search.loading import load_controller
 
@@ -122,7 +123,7 @@ def test_the_ratio_of_each_choice_weighs_its_late_score_and_is_truncated() -> No
 
 def test_the_baseline_is_the_moving_mean_of_the_scores_before() -> None:
     scores = [0.30, 0.32, 0.27, 0.35, 0.31]
-    baseline = reinforce.Baseline(0.8)
+    baseline = MovingBaseline(0.8)
     found = [baseline.advantage(score) for score in scores]
     expected = [0.0]
     for n in range(1, len(scores)):

@@ -191,11 +191,13 @@ def test_a_search_that_is_closed_leaves_a_record_that_resumes(path: Path) -> Non
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from nas_fpn.record import Report
 from nas_fpn.search.tune import search_on_ray
 from tests.search.fakes import with_loop
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background shell
 
 def evaluate(due):
     for steps in range(100, 4_000, 100):
