@@ -41,7 +41,9 @@ def controller(
     if population < 1:
         raise ValueError(f"population must be at least 1, but got {population}")
     if not 1 <= sample <= population:
-        raise ValueError(f"sample must be in 1 .. population = {population}, but got {sample}")
+        raise ValueError(
+            f"sample must be in 1 .. population = {population}, but is {sample}; set both"
+        )
     if not 0 <= more < 1:
         raise ValueError(f"more must be a chance in 0 .. 1 (without 1), but got {more}")
     if redraws < 0:

@@ -2,7 +2,7 @@
 
 from nas_fpn.report.answer import answer_json, answer_text, verdict
 from nas_fpn.report.frames import Frames, frames
-from nas_fpn.report.front import front
+from nas_fpn.report.front import best_entry, front
 from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.html import report_html
 from nas_fpn.report.noise import Noise, noise_of
@@ -20,6 +20,7 @@ __all__ = [
     "Selection",
     "answer_json",
     "answer_text",
+    "best_entry",
     "checked_on_test",
     "draw_front",
     "frame",

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nas_fpn.record import Entry
 from nas_fpn.report.compact import trial_key
+from nas_fpn.report.front import best_entry
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.markup import Markup, join, tag
-from nas_fpn.report.opened import Opened, best_of
+from nas_fpn.report.opened import Opened
 from nas_fpn.report.plots import Line, Point, Rule, plot
 from nas_fpn.report.search_curve import best_so_far, in_order, shuffled
 
@@ -30,7 +31,7 @@ def cost_section(at: int, run: Opened) -> Markup:
     """The score against each cost on record, the front of each plot joined, baselines by name."""
     objective = run.objectives[0]
     entries = _complete(run)
-    best = best_of([entry for entry in entries if not entry.is_baseline], objective)
+    best = best_entry([entry for entry in entries if not entry.is_baseline], objective)
     plots = []
     for name, cost in COSTS.items():
         priced = [(x, entry) for entry in entries if (x := cost(entry)) is not None]
@@ -102,7 +103,7 @@ def search_section(at: int, run: Opened, rivals: Sequence[Opened] = ()) -> Marku
         other = best_so_far([score for score, _ in in_order(rival.history, objective)])
         lines.append(Line(_counted(other), "other", f"random search: {rival.name}", steps=True))
     lines.append(Line(_counted(running), "found", "best so far", steps=True))
-    control = best_of([e for e in _complete(run) if e.is_baseline], objective)
+    control = best_entry([e for e in _complete(run) if e.is_baseline], objective)
     rules = []
     if control is not None:
         named = f"best baseline: {name_of(control)}"
@@ -140,7 +141,7 @@ def search_section(at: int, run: Opened, rivals: Sequence[Opened] = ()) -> Marku
 def curve_section(at: int, run: Opened) -> Markup:
     """The score of each report of each trial, baselines and the best found by name."""
     objective = run.objectives[0]
-    best = best_of([e for e in run.history.entries if not e.is_baseline], objective)
+    best = best_entry([e for e in run.history.entries if not e.is_baseline], objective)
     faint = "found faint crowd" if len(run.history.entries) > CROWD else "found faint"
     lines = []
     for entry in sorted(run.history.entries, key=lambda entry: _depth(entry, best)):

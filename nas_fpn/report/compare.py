@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from nas_fpn.report.front import best_entry
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.markup import Markup, join, tag
-from nas_fpn.report.opened import Opened, best_of
+from nas_fpn.report.opened import Opened
 from nas_fpn.report.plots import Line, plot
 from nas_fpn.report.search_curve import best_so_far, in_order
 
@@ -77,8 +78,8 @@ def rivals_of(run: Opened, runs: Sequence[Opened]) -> list[Opened]:
 
 def _row(at: int, run: Opened) -> Markup:
     objective, entries = run.objectives[0], run.history.entries
-    best = best_of([entry for entry in entries if not entry.is_baseline], objective)
-    control = best_of([entry for entry in entries if entry.is_baseline], objective)
+    best = best_entry([entry for entry in entries if not entry.is_baseline], objective)
+    control = best_entry([entry for entry in entries if entry.is_baseline], objective)
     scores = [
         None if one is None or one.outcome is None else one.outcome.scores[objective]
         for one in (best, control)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nas_fpn.record import Entry, objective_scores
 
-__all__ = ["front"]
+__all__ = ["best_entry", "front"]
 
 
 def front(entries: Sequence[Entry], objectives: Sequence[str]) -> tuple[Entry, ...]:
@@ -29,6 +29,11 @@ def front(entries: Sequence[Entry], objectives: Sequence[str]) -> tuple[Entry, .
         if not any(_covers(other, values) for other, _ in kept):
             kept.append((values, entry))
     return tuple(entry for _, entry in kept)
+
+
+def best_entry(entries: Sequence[Entry], objective: str) -> Entry | None:
+    """The complete trial with the best score, the first of equals; a baseline may be it."""
+    return next(iter(front(entries, (objective,))), None)
 
 
 def _covers(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -5,7 +5,7 @@ draw the necks that use them: both are taken only where their hashes are those o
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 
 from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import SHIPPED, Space, Words, find_space, load_words, read
-from nas_fpn.record import Entry, History, read_history
+from nas_fpn.record import History, read_history
 
-__all__ = ["Exported", "Opened", "best_of", "open_run"]
+__all__ = ["Exported", "Opened", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +83,6 @@ def open_run(folder: Path) -> Opened:
         dict(_exports(folder / "best", bare)),
         tuple(missing),
     )
-
-
-def best_of(entries: Sequence[Entry], objective: str) -> Entry | None:
-    """The complete trial with the best score, the first of equals."""
-    scored = [
-        (entry.outcome.scores[objective], -entry.number, entry)
-        for entry in entries
-        if entry.outcome is not None
-        and entry.outcome.state == "complete"
-        and objective in entry.outcome.scores
-    ]
-    return max(scored, key=lambda one: one[:2])[2] if scored else None
 
 
 def _words(folder: Path, run: Opened, missing: list[str]) -> Words | None:

@@ -9,9 +9,10 @@ import pandas as pd
 from nas_fpn.record import Entry
 from nas_fpn.report.answer import answer_json
 from nas_fpn.report.compare import same_question
+from nas_fpn.report.front import best_entry
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.noise import noise_of
-from nas_fpn.report.opened import Opened, best_of
+from nas_fpn.report.opened import Opened
 from nas_fpn.report.search_curve import in_order
 from nas_fpn.report.selection import Selection, selected
 from nas_fpn.report.table import frame
@@ -61,8 +62,8 @@ def stacked(runs: Mapping[str, Opened], wanted: Selection) -> pd.DataFrame:
 
 def _row(name: str, run: Opened) -> dict[str, Any]:
     objective, entries = run.objectives[0], run.history.entries
-    best = best_of([entry for entry in entries if not entry.is_baseline], objective)
-    control = best_of([entry for entry in entries if entry.is_baseline], objective)
+    best = best_entry([entry for entry in entries if not entry.is_baseline], objective)
+    control = best_entry([entry for entry in entries if entry.is_baseline], objective)
     ours, theirs = _score(best, objective), _score(control, objective)
     checks = [event for event in run.history.events if event["event"] == "verdict"]
     noise = noise_of(entries, checks, objective)

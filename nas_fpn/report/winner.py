@@ -8,10 +8,10 @@ from nas_fpn.language import Architecture, canonical
 from nas_fpn.language.draw import draw, draw_diff
 from nas_fpn.record import Entry
 from nas_fpn.report.compact import parsed, trial_key
-from nas_fpn.report.front import front
+from nas_fpn.report.front import best_entry, front
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.markup import Markup, join, tag
-from nas_fpn.report.opened import Opened, best_of
+from nas_fpn.report.opened import Opened
 
 __all__ = ["front_section", "picture", "winner_section"]
 
@@ -21,10 +21,10 @@ DRAWN = 40  # necks of a front; the drawings of the others are on their pages
 def winner_section(at: int, run: Opened) -> Markup:
     """The best neck found by the first objective, against the best baseline."""
     objective, entries = run.objectives[0], run.history.entries
-    best = best_of([entry for entry in entries if not entry.is_baseline], objective)
+    best = best_entry([entry for entry in entries if not entry.is_baseline], objective)
     if best is None:
         return tag("p", {}, "No proposal is complete yet.")
-    control = best_of([entry for entry in entries if entry.is_baseline], objective)
+    control = best_entry([entry for entry in entries if entry.is_baseline], objective)
     neck, exported = parsed(best, run.words), run.exports.get(best.number)
     address = f"#{trial_key(at, best.number)}"
     named = tag("a", {"href": address}, f"trial {best.number}, neck {best.neck}")

@@ -1,6 +1,6 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
-from nas_fpn.run.best import best_entry, export_from_run, export_untrained, trial_entry
+from nas_fpn.run.best import export_from_run, export_untrained, trial_entry
 from nas_fpn.run.follow import follow, is_over
 from nas_fpn.run.look import Look, rows
 from nas_fpn.run.own_words import prove_words, read_words
@@ -20,7 +20,6 @@ __all__ = [
     "RunSettings",
     "Step",
     "Watch",
-    "best_entry",
     "data_files",
     "drive_here",
     "export_from_run",

@@ -16,14 +16,13 @@ from nas_fpn.export import export_neck
 from nas_fpn.language import Architecture, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import CLOCKED, Entry, Report, read_history
-from nas_fpn.report import draw_front, front, name_of
+from nas_fpn.report import best_entry, draw_front, front, name_of
 from nas_fpn.run.own_words import read_words
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run, read_run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
 
 __all__ = [
-    "best_entry",
     "export_best",
     "export_from_run",
     "export_front",
@@ -34,18 +33,6 @@ __all__ = [
 STAGE = "training the best neck once more, for its weights"
 MARK = "trial.json"  # which trial of which record a folder holds
 STATISTICS = "features.safetensors"  # what the features were standardised with
-
-
-def best_entry(entries: Sequence[Entry], objective: str) -> Entry | None:
-    """The complete trial with the best score, the first of equals; a baseline may be it."""
-    scored = [
-        (entry.outcome.scores[objective], -entry.number, entry)
-        for entry in entries
-        if entry.outcome is not None
-        and entry.outcome.state == "complete"
-        and objective in entry.outcome.scores
-    ]
-    return max(scored, key=lambda one: one[:2])[2] if scored else None
 
 
 def trial_entry(run: Run, number: int | None) -> Entry:

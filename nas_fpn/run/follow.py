@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from nas_fpn.record import Entry, History, add_trial, read_history
 from nas_fpn.record import Event as Line
-from nas_fpn.run.best import best_entry
+from nas_fpn.report import best_entry
 from nas_fpn.run.search import Begun, Checked, Event
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.search import Asked, Over, Paused, Promoted, Reported, Told, budget_on_record, trained
-from nas_fpn.search.outcomes import is_free
 from nas_fpn.search.plan import FREE
 
 __all__ = ["follow", "is_over"]
@@ -136,5 +135,5 @@ def _free_in_a_row(history: History) -> int:
             count = 0
         elif kind == "tell" and not (entry := history.entries[line["trial"]]).is_baseline:
             assert entry.outcome is not None
-            count = count + 1 if is_free(entry.outcome) else 0
+            count = count + 1 if entry.outcome.is_free else 0
     return count

@@ -12,7 +12,7 @@ from time import perf_counter
 from nas_fpn.language import parse
 from nas_fpn.proxy.train import train
 from nas_fpn.record import Entry, Event, History, Record
-from nas_fpn.run.best import best_entry
+from nas_fpn.report import best_entry
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank

@@ -130,7 +130,7 @@ def test_the_prior_is_asked_for_first_and_has_children() -> None:
     ("settings", "message"),
     [
         ({"population": 0, "sample": 1}, "population must be at least 1, but got 0"),
-        ({"population": 5}, r"sample must be in 1 .. population = 5, but got 10"),
+        ({"population": 5}, r"sample must be in 1 .. population = 5, but is 10; set both"),
         ({"more": 1.0}, "more must be a chance"),
         ({"redraws": -1}, "redraws must be at least 0, but got -1"),
     ],

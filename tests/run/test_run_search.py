@@ -9,14 +9,13 @@ import pytest
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import read_history
-from nas_fpn.report import answer_json, answer_text
+from nas_fpn.report import answer_json, answer_text, best_entry
 from nas_fpn.run import (
     Begun,
     Event,
     RunSettings,
     Step,
     Watch,
-    best_entry,
     export_from_run,
     read_run,
     search_run,
