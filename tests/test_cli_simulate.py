@@ -69,11 +69,12 @@ def test_whoever_trains_every_neck_has_no_regret_and_takes_the_time_of_all(
     assert row["hours"] == pytest.approx(9.0)
 
 
-@pytest.mark.parametrize("flag", ["--asha", "--promote"])
-def test_halving_saves_time(capsys: pytest.CaptureFixture[str], path: Path, flag: str) -> None:
+@pytest.mark.parametrize("form", ["stop", "promote"])
+def test_halving_saves_time(capsys: pytest.CaptureFixture[str], path: Path, form: str) -> None:
     given = (str(path), "--controller", "random_search", "--trials", "9", "--seeds", "4", "--json")
     hours = [
-        json.loads(run(capsys, *given, *more)[1])["rows"][0]["hours"] for more in ((), (flag,))
+        json.loads(run(capsys, *given, "--halving", how)[1])["rows"][0]["hours"]
+        for how in ("none", form)
     ]
     assert hours[1] < hours[0]
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,10 +29,10 @@ def simulate(
         list[str] | None,
         typer.Option(help="Of the controller: name=value, the value as in JSON; may be repeated."),
     ] = None,
-    asha: Annotated[bool, typer.Option("--asha", help="Stop poor trials at rungs.")] = False,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Pause trials at rungs and go on with the best.")
-    ] = False,
+    halving: Annotated[
+        Literal["none", "stop", "promote"],
+        typer.Option(help="As in run.toml: stop poor trials at rungs, or pause all, promote good."),
+    ] = "none",
     failures: Annotated[
         float, typer.Option(min=0, max=1, help="The probability that a trial fails.")
     ] = 0.0,
@@ -50,7 +50,7 @@ def simulate(
 
     bench = open_bench(table)
     count = trials or max(len(bench.table.necks) // 2, 1)
-    halving = bench.halving(promotes=promote) if asha or promote else None
+    rungs = None if halving == "none" else bench.halving(promotes=halving == "promote")
     marks = sorted({max(round(count * part), 1) for part in PARTS})
     rows = []
     for name in controller:
@@ -63,7 +63,7 @@ def simulate(
                 trials=count,
                 seeds=range(seeds),
                 failures=failures,
-                halving=halving,
+                halving=rungs,
             )
             rows.append(_row(name, at_a_time, list(searches), marks, bench.best))
     if json_:
