@@ -84,6 +84,11 @@ class Outcome:
     reason: str | None = None
     of: int | None = None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the trial was answered without training."""
+        return self.state in {"repeated", "rejected"} or self.of is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -17,7 +17,7 @@ from nas_fpn.report.compare import compare_section, rivals_of
 from nas_fpn.report.made_of import made_of_section
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.opened import Opened
-from nas_fpn.report.plan import plan_section, progress, trust_section
+from nas_fpn.report.plan import ended, plan_section, progress, trust_section
 from nas_fpn.report.verdict import checked_on_test
 from nas_fpn.report.winner import front_section, winner_section
 
@@ -97,10 +97,8 @@ def _verdict(run: Opened) -> Markup:
     """The check on test first, if there was one; then what val says."""
     said = [checked_on_test(run.history), verdict(run.history, run.objectives[0])]
     wanted = run.trials_wanted
-    proposals = [entry for entry in run.history.entries if not entry.is_baseline]
-    ended = sum(entry.outcome is not None for entry in proposals)
     rows = [tag("p", {"class": "said"}, one) for one in said if one is not None]
-    if wanted is not None and ended < wanted:
+    if wanted is not None and ended(run) < wanted:
         rows.insert(0, tag("p", {"class": "warning"}, f"Not finished: {progress(run)}."))
     return join(rows)
 

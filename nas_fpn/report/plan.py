@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from nas_fpn.record import Entry
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.noise import noise_of
 from nas_fpn.report.opened import Opened
 
-__all__ = ["plan_section", "progress", "trust_section"]
+__all__ = ["ended", "plan_section", "progress", "trust_section"]
 
 
 def plan_section(run: Opened) -> Markup:
@@ -82,15 +83,26 @@ def trust_section(run: Opened) -> Markup:
 
 
 def progress(run: Opened) -> str:
-    """How many of the proposals that were asked for have ended."""
-    proposals = [entry for entry in run.history.entries if not entry.is_baseline]
-    ended = sum(entry.outcome is not None for entry in proposals)
-    controls = len(run.history.entries) - len(proposals)
+    """How many of the trials that were asked for have ended, as the budget counts them."""
+    beside = []
+    if free := sum(e.outcome is not None and e.outcome.is_free for e in _proposals(run)):
+        beside.append(f"{free} answered without training")
+    controls = len(run.history.entries) - len(_proposals(run))
+    beside.append(f"{controls} baseline{'' if controls == 1 else 's'}")
     wanted = "" if run.trials_wanted is None else f" of {run.trials_wanted}"
     under_way = sum(entry.outcome is None for entry in run.history.entries)
     still = f"; {under_way} under way or paused" if under_way else ""
-    beside = f"{controls} baseline{'' if controls == 1 else 's'}"
-    return f"{ended}{wanted} proposals have ended, beside {beside}{still}"
+    return f"{ended(run)}{wanted} trials have ended, beside {' and '.join(beside)}{still}"
+
+
+def ended(run: Opened) -> int:
+    """How many proposals have ended that were trained; the others cost nothing of the budget."""
+    outcomes = (entry.outcome for entry in _proposals(run))
+    return sum(one is not None and not one.is_free for one in outcomes)
+
+
+def _proposals(run: Opened) -> list[Entry]:
+    return [entry for entry in run.history.entries if not entry.is_baseline]
 
 
 def _ends(run: Opened) -> str:

@@ -31,7 +31,6 @@ from nas_fpn.search.outcomes import (
     due,
     fault,
     first_objective,
-    is_free,
     passed_by,
     repeated,
     report_at,
@@ -275,7 +274,7 @@ class Loop:
             self._scored.setdefault(entry.neck, number)
         if entry.is_baseline:
             return
-        free = is_free(outcome)
+        free = outcome.is_free
         self._trained += not free
         self._free = self._free + 1 if free else 0
         own = self._own[number]

@@ -13,7 +13,6 @@ __all__ = [
     "due",
     "fault",
     "first_objective",
-    "is_free",
     "passed_by",
     "repeated",
     "report_at",
@@ -100,11 +99,6 @@ def as_stopped(entry: Entry) -> Outcome:
     return replace(stopped(entry), seconds=0.0, of=entry.number)
 
 
-def is_free(outcome: Outcome) -> bool:
-    """Whether a trial was answered without training."""
-    return outcome.state in {"repeated", "rejected"} or outcome.of is not None
-
-
 def trained(entries: tuple[Entry, ...]) -> int:
     """How many of the controller's trials were trained: what ``trials`` counts.
 
@@ -112,6 +106,6 @@ def trained(entries: tuple[Entry, ...]) -> int:
     """
     return sum(
         not entry.is_baseline
-        and (bool(entry.pauses) if entry.outcome is None else not is_free(entry.outcome))
+        and (bool(entry.pauses) if entry.outcome is None else not entry.outcome.is_free)
         for entry in entries
     )

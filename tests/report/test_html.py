@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nas_fpn.errors import RunError
-from nas_fpn.record import History
+from nas_fpn.record import History, Outcome
 from nas_fpn.report import Opened, open_run, report_html
 from nas_fpn.report.opened import Exported
 from tests.report.synthetic import write_run
@@ -123,7 +123,17 @@ def test_the_best_neck_and_the_best_baseline_share_a_drawing(text: str) -> None:
 
 
 def test_a_run_that_is_under_way_says_so(text: str) -> None:
-    assert "Not finished: 18 of 20 proposals have ended, beside 4 baselines; 2 under way" in text
+    assert "Not finished: 18 of 20 trials have ended, beside 4 baselines; 2 under way" in text
+
+
+def test_a_repeat_costs_nothing_of_the_budget(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "mine", 20))
+    known = next(e for e in run.history.entries if not e.is_baseline and e.outcome is not None)
+    outcome = Outcome("repeated", {"ap": 0.2}, steps=300, of=known.number)
+    again = replace(known, number=len(run.history.entries), outcome=outcome)
+    history = replace(run.history, entries=(*run.history.entries, again))
+    said = "18 of 20 trials have ended, beside 1 answered without training and 4 baselines"
+    assert said in report_html([replace(run, history=history)])
 
 
 def test_what_is_not_known_is_said(text: str) -> None:
