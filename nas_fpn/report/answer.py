@@ -1,6 +1,6 @@
 """What a run says so far, in words: its table for a terminal, its verdict, its notes.
 
-The verdict claims no more than was measured: one training a neck says nothing about noise.
+The verdict claims no more than was measured: the noise as far as the record knows it.
 """
 
 import json
@@ -11,6 +11,7 @@ import pandas as pd
 from nas_fpn.record import History
 from nas_fpn.report.front import front
 from nas_fpn.report.front_plot import name_of
+from nas_fpn.report.noise import noise_of
 from nas_fpn.report.selection import Selection, selected
 from nas_fpn.report.table import COLUMNS, frame
 from nas_fpn.report.verdict import checked_on_test
@@ -102,9 +103,27 @@ def verdict(history: History, objective: str) -> str:
         f"{said};\nthe best of {_count(len(baselines), 'baseline')} is "
         f"{control.source.removeprefix('baseline:')} with {control_score:.4f}: "
         f"a difference of {score - control_score:+.4f}.\n"
-        "Every neck was trained once, with one seed: the noise is unknown, and the best of many "
-        "is chosen\non the val set that it is scored on. This ranks candidates; it does not show "
-        "that one is better."
+        f"{_noise_said(history, objective, score - control_score)}\n"
+        "The best of many is chosen on the val set that it is scored on. This ranks candidates; "
+        "it does not\nshow that one is better."
+    )
+
+
+def _noise_said(history: History, objective: str, gap: float) -> str:
+    """What is known of the noise that one training of each neck leaves in their difference."""
+    checks = [event for event in history.events if event["event"] == "verdict"]
+    noise = noise_of(history.entries, checks, objective)
+    if noise is None:
+        return "Every neck was trained once, with one seed: the noise is unknown."
+    least = "at least " if noise.at_least else ""
+    place = ""
+    if abs(gap) <= noise.band:
+        place = "; this one is inside"
+    elif not noise.at_least:
+        place = "; this one is outside"
+    return (
+        f"Every neck was trained once, with one seed: by chance two differ by {least}"
+        f"±{noise.band:.4f}\n(two standard deviations, {noise.source}){place}."
     )
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from nas_fpn.record import Entry, History, Outcome
+from nas_fpn.record import Entry, History, Outcome, Report
 from nas_fpn.report import answer_text, frame, verdict
 
 COST = {"params": 1000, "macs": 2_000_000, "activation_bytes": 64}
@@ -93,6 +93,45 @@ def test_only_complete_trials_compare() -> None:
 
 def test_the_verdict_says_that_the_noise_is_unknown() -> None:
     assert "the noise is unknown" in verdict(SEARCHED, "ap")
+
+
+def test_the_verdict_says_the_noise_that_a_check_with_new_seeds_measured() -> None:
+    check = {
+        "event": "verdict",
+        "split": "test",
+        "objective": "ap",
+        "scores": {"trial": [0.30, 0.32], "control": [0.24, 0.26]},
+    }
+    said = verdict(History((check,), SEARCHED.entries), "ap")
+    assert "unknown" not in said
+    assert "±0.0400\n(two standard deviations, between 2 seeds of both necks, on test)" in said
+    assert "this one is outside" in said
+
+
+def test_a_difference_is_never_outside_of_a_lower_bound() -> None:
+    chance = [0.0, 0.004, -0.003, 0.002, -0.001]
+    entries = tuple(
+        Entry(
+            number,
+            source,
+            None,
+            f"{number:08x}",
+            "",
+            COST,
+            tuple(
+                Report(step, {"ap": ap}, 1.0)
+                for step, ap in ((100, 0.1), (200, 0.2 + chance[number]), (300, last))
+            ),
+            complete(last),
+        )
+        for number, (source, last) in enumerate(
+            [("baseline:fpn", 0.2), *(("controller", 0.2 + gap) for gap in (0.1, 0.2, 0.3, 0.6))]
+        )
+    )
+    said = verdict(History((), entries), "ap")
+    assert "a difference of +0.6000" in said
+    assert "by chance two differ by at least ±" in said
+    assert "outside" not in said
 
 
 def test_without_a_neck_or_a_baseline_there_is_no_comparison() -> None:
