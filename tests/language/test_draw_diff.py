@@ -84,6 +84,15 @@ def test_another_operand_is_another_link() -> None:
     assert apart == {"p4": "first", "p5": "second"}
 
 
+@pytest.mark.parametrize("other", ["p4 -> sni", "p4 -> conv1"])
+def test_another_way_of_the_same_operand_is_another_link(other: str) -> None:
+    text = "p3..p4 = c3..c4 -> conv1\np3 = sum(p3, {})\n"
+    picture = both(text.format("p4"), text.format(other))
+    assert {box.mark for box in picture.boxes} == {"common"}
+    apart = [(link.source, link.mark) for link in picture.links if link.mark != "common"]
+    assert apart == [("p4", "first"), ("p4", "second")]
+
+
 def test_a_repeat_that_runs_another_number_of_times_says_both() -> None:
     text = "p3..p4 = c3..c4 -> conv1\nrepeat {}:\n    p3 = sum(p3, p4)\n"
     picture = both(text.format(3), text.format(5))

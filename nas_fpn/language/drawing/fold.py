@@ -130,7 +130,12 @@ class _Folder:
             if position < len(node.edges):
                 link = _operand(link, node)
                 weights = tuple(once[position] for once in learnt)
-                link = replace(link, weights=weights, share=shares[position] if shares else None)
+                link = replace(
+                    link,
+                    weights=weights,
+                    share=shares[position] if shares else None,
+                    signature=" ".join(self.signature(node.edges[position].ops)),
+                )
             self.sheet.links.append(link)
 
     def signature(self, ops: Sequence[Op]) -> tuple[str, ...]:
