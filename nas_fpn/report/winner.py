@@ -67,7 +67,7 @@ def front_section(at: int, run: Opened) -> Markup:
         )
         kind = {"class": "control" if entry.is_baseline else None}
         named = tag("th", {"scope": "row"}, link, " (baseline)" if entry.is_baseline else "")
-        rows.append(tag("tr", kind, named, cells, tag("td", {}, drawn)))
+        rows.append(tag("tr", kind, named, cells, tag("td", {"class": "drawn"}, drawn)))
     heads = [
         tag("th", {"scope": "col", "class": "n" if one in names else None}, one)
         for one in ("neck", *names, "drawing")
