@@ -100,7 +100,9 @@ def open_url(url: str) -> BaseStorage:
         return get_storage(url)
     except (ImportError, SQLAlchemyError) as fault:  # no driver, no such dialect, no server
         raise RunError(
-            f"[report] cannot open storage: {fault}\nwrite sqlite:///file.db, or install the driver"
+            f"[report] cannot open storage: {fault}\n"
+            "write sqlite:///file.db, or install the driver; for postgresql:// with: "
+            "pip install 'psycopg[binary]'"
         ) from None
 
 
