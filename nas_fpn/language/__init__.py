@@ -20,6 +20,7 @@ from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.lower import lower
 from nas_fpn.language.own_words import SHIPPED, Words, load_words
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
+from nas_fpn.language.resize import resized
 from nas_fpn.language.space import Choice, Space
 from nas_fpn.language.walk import choices, decode, explain, sample, size, walk
 from nas_fpn.language.words import BIAS, CHANNELS, Argument, Row, Use
@@ -60,6 +61,7 @@ __all__ = [
     "parse_space",
     "read",
     "read_neck",
+    "resized",
     "sample",
     "shipped_folder",
     "size",
