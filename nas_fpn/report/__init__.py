@@ -10,7 +10,7 @@ from nas_fpn.report.opened import Opened, open_run
 from nas_fpn.report.selection import Selection, selected
 from nas_fpn.report.side_by_side import side_by_side, side_by_side_json, stacked
 from nas_fpn.report.table import frame
-from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap
+from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap, proxy_checks
 
 __all__ = [
     "Frames",
@@ -30,6 +30,7 @@ __all__ = [
     "noise_of",
     "open_run",
     "paired_gap",
+    "proxy_checks",
     "report_html",
     "selected",
     "side_by_side",

@@ -14,7 +14,7 @@ from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.noise import noise_of
 from nas_fpn.report.selection import Selection, selected
 from nas_fpn.report.table import COLUMNS, frame
-from nas_fpn.report.verdict import checked_on_test
+from nas_fpn.report.verdict import checked_on_test, proxy_checks
 
 __all__ = ["answer_json", "answer_text", "verdict"]
 
@@ -111,7 +111,7 @@ def verdict(history: History, objective: str) -> str:
 
 def _noise_said(history: History, objective: str, gap: float) -> str:
     """What is known of the noise that one training of each neck leaves in their difference."""
-    checks = [event for event in history.events if event["event"] == "verdict"]
+    checks = proxy_checks(history.events)
     noise = noise_of(history.entries, checks, objective)
     if noise is None:
         return "Every neck was trained once, with one seed: the noise is unknown."

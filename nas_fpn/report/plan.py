@@ -13,6 +13,7 @@ from nas_fpn.record import Entry
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.noise import noise_of
 from nas_fpn.report.opened import Opened
+from nas_fpn.report.verdict import proxy_checks
 
 __all__ = ["ended", "plan_section", "progress", "trust_section"]
 
@@ -55,7 +56,7 @@ def plan_section(run: Opened) -> Markup:
 
 def trust_section(run: Opened) -> Markup:
     """Noise as far as it was measured, what is not known, and the notes of the run."""
-    checks = [event for event in run.history.events if event["event"] == "verdict"]
+    checks = proxy_checks(run.history.events)
     objective = run.objectives[0]
     noise = noise_of(run.history.entries, checks, objective)
     said = [

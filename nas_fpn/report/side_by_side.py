@@ -16,6 +16,7 @@ from nas_fpn.report.opened import Opened
 from nas_fpn.report.search_curve import in_order
 from nas_fpn.report.selection import Selection, selected
 from nas_fpn.report.table import frame
+from nas_fpn.report.verdict import proxy_checks
 
 __all__ = ["side_by_side", "side_by_side_json", "stacked"]
 
@@ -65,7 +66,7 @@ def _row(name: str, run: Opened) -> dict[str, Any]:
     best = best_entry([entry for entry in entries if not entry.is_baseline], objective)
     control = best_entry([entry for entry in entries if entry.is_baseline], objective)
     ours, theirs = _score(best, objective), _score(control, objective)
-    checks = [event for event in run.history.events if event["event"] == "verdict"]
+    checks = proxy_checks(run.history.events)
     noise = noise_of(entries, checks, objective)
     least = "" if noise is None or not noise.at_least else "≥"
     wanted = "" if run.trials_wanted is None else f"/{run.trials_wanted}"

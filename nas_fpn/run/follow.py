@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from nas_fpn.record import Entry, History, add_trial, read_history
 from nas_fpn.record import Event as Line
-from nas_fpn.report import best_entry
+from nas_fpn.report import best_entry, proxy_checks
 from nas_fpn.run.search import Begun, Checked, Event
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.search import Asked, Over, Paused, Promoted, Reported, Told, budget_on_record, trained
@@ -55,7 +55,7 @@ def is_over(history: History, settings: RunSettings) -> bool:
     control = best_entry([one for one in entries if one.is_baseline], objective)
     if found is None or control is None:
         return True
-    pairs = {(e["trial"], e["control"]) for e in history.events if e["event"] == "verdict"}
+    pairs = {(e["trial"], e["control"]) for e in proxy_checks(history.events)}
     return (found.number, control.number) in pairs
 
 
@@ -86,7 +86,7 @@ class _Reader:
         self._over = ended is not None
 
     def _begin(self, history: History) -> Begun:
-        checks = tuple(line for line in history.events if line["event"] == "verdict")
+        checks = proxy_checks(history.events)
         wanted = budget_on_record(history) or self._settings.budget.trials
         return Begun(wanted, len(self._settings.baselines), tuple(self._entries), (), checks)
 
@@ -94,7 +94,7 @@ class _Reader:
         kind = line["event"]
         if kind in {"budget", "drift"}:  # a session went on with the run
             yield self._begin(history)
-        elif kind == "verdict":
+        elif proxy_checks([line]):
             yield Checked(line)
         elif kind == "report" or kind in EVENTS:
             add_trial(line, self._entries)

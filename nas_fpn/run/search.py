@@ -24,6 +24,7 @@ from nas_fpn.language import (
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.record import Event as Line
+from nas_fpn.report import proxy_checks
 from nas_fpn.run.best import export_best
 from nas_fpn.run.live import followed, views
 from nas_fpn.run.paused import checkpoint_folder, tidied
@@ -156,7 +157,7 @@ def search_run(
         if prior.genotypes:
             header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
         loop = Loop(record, controller, plan, header=header)
-        checks = tuple(line for line in history.events if line["event"] == "verdict")
+        checks = proxy_checks(history.events)
         yield Begun(wanted, len(plan.baselines), loop.entries, notes, checks)
 
         def steps() -> Generator[Progress | Step | Checked, None, None]:

@@ -12,7 +12,7 @@ from time import perf_counter
 from nas_fpn.language import parse
 from nas_fpn.proxy.train import train
 from nas_fpn.record import Entry, Event, History, Record
-from nas_fpn.report import best_entry
+from nas_fpn.report import best_entry, proxy_checks
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
@@ -51,7 +51,7 @@ def check_on_test(
         "control": control.number,
         "seeds": seeds,
     }
-    if any(asked.items() <= event.items() for event in history.events):
+    if any(asked.items() <= event.items() for event in proxy_checks(history.events)):
         return
     began = perf_counter()
     total = 2 * len(seeds)
@@ -63,7 +63,7 @@ def check_on_test(
     ):
         yield Step(STAGE, position, total)
         scores[side].append(_score(entry, trainer, objective, seed=seed))
-    checked = {**asked, "scores": scores, "seconds": perf_counter() - began}
+    checked = {**asked, "where": "proxy", "scores": scores, "seconds": perf_counter() - began}
     record.append(checked)
     yield Step(STAGE, total, total)
     yield Checked(checked)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from nas_fpn.record import Entry, History
-from nas_fpn.report import checked_on_test, paired_gap
+from nas_fpn.report import checked_on_test, paired_gap, proxy_checks
 
 
 def checked(ours: list[float], theirs: list[float]) -> str:
@@ -59,7 +59,7 @@ def test_what_is_said():
     assert checked([0.31, 0.32, 0.33], [0.20, 0.21, 0.23]) == (
         "Check on test, in the proxy, with 3 new seeds each: bbbbbbbb (trial 1) 0.3200,\n"
         "panet 0.2133; ap differs by +0.1067 ± 0.0143 (95 %, paired): bbbbbbbb is better.\n"
-        "The backbone is frozen here: how the two compare end to end is not measured."
+        "The backbone is frozen here; nas-fpn confirm compares the two end to end."
     )
     assert "not shown to differ; keep panet" in checked([0.3, 0.4], [0.3, 0.39])
     assert "panet is better; keep it" in checked([0.1, 0.1, 0.1], [0.2, 0.2, 0.21])
@@ -67,3 +67,13 @@ def test_what_is_said():
 
 def test_without_a_check_nothing_is_said():
     assert checked_on_test(History(({"event": "run", "version": 1},))) is None
+
+
+def test_a_verdict_of_detectors_is_no_check_in_the_proxy():
+    old, proxy, real = (
+        {"event": "verdict", "objective": "ap"},
+        {"event": "verdict", "where": "proxy"},
+        {"event": "verdict", "where": "end to end"},
+    )
+    assert proxy_checks([{"event": "tell"}, old, real, proxy]) == (old, proxy)
+    assert checked_on_test(History((real,))) is None
