@@ -72,13 +72,41 @@ class SoftConstraintSettings(BaseModel):
 
 
 class ConfirmSettings(BaseModel):
-    """Table ``[confirm]``: the best neck found against the best baseline, on test."""
+    """Table ``[confirm]``: necks found against baselines, on test, as a search and a verb do it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: int = Field(
-        3, ge=0, description="new seeds that both are trained with in the proxy; 0: no check"
+        3,
+        ge=0,
+        description="the search's own check: new seeds that both are trained with in the proxy; "
+        "0: no check",
     )
+    finalists: int = Field(
+        2, ge=1, description="necks found that nas-fpn confirm trains end to end: the best"
+    )
+    controls: int = Field(
+        1, ge=1, description="baselines that each of them is held against: the best"
+    )
+    equal_cost: Literal["latency", "params", "gmacs", "none"] = Field(
+        "latency",
+        description="a baseline gets the width, then the repeats, at which neck and head cost what "
+        "the neck found does",
+    )
+    min_seeds: int = Field(3, ge=2, description="trainings of each neck before anything is decided")
+    max_seeds: int = Field(8, ge=2, description="trainings of each neck at most")
+    minutes: float | None = Field(
+        None, gt=0, description="no training begins that would end after so many minutes"
+    )
+    workers: int = Field(0, ge=0, description="trainings at a time; 0: one, in this process")
+
+    @model_validator(mode="after")
+    def _seeds_have_room(self) -> Self:
+        if self.max_seeds < self.min_seeds:
+            raise ValueError(
+                f"max_seeds = {self.max_seeds} is below min_seeds = {self.min_seeds}; raise it"
+            )
+        return self
 
 
 class RaySettings(BaseModel):
