@@ -21,6 +21,7 @@ FLOORS = {
     "detect": 2,
     "search": 3,
     "proxy": 3,
+    "training": 3,
     "export": 3,
     "report": 3,
     "run": 4,
