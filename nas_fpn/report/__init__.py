@@ -7,21 +7,38 @@ from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.html import report_html
 from nas_fpn.report.noise import Noise, noise_of
 from nas_fpn.report.opened import Opened, open_run
+from nas_fpn.report.screening import Screening, ScreeningPlan, screen, screening_cost
 from nas_fpn.report.selection import Selection, selected
+from nas_fpn.report.sequential import (
+    Decision,
+    Next,
+    PairDecision,
+    VerdictPlan,
+    decide,
+    detectable,
+)
 from nas_fpn.report.side_by_side import side_by_side, side_by_side_json, stacked
 from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap, proxy_checks
 
 __all__ = [
+    "Decision",
     "Frames",
     "Gap",
+    "Next",
     "Noise",
     "Opened",
+    "PairDecision",
+    "Screening",
+    "ScreeningPlan",
     "Selection",
+    "VerdictPlan",
     "answer_json",
     "answer_text",
     "best_entry",
     "checked_on_test",
+    "decide",
+    "detectable",
     "draw_front",
     "frame",
     "frames",
@@ -32,6 +49,8 @@ __all__ = [
     "paired_gap",
     "proxy_checks",
     "report_html",
+    "screen",
+    "screening_cost",
     "selected",
     "side_by_side",
     "side_by_side_json",
