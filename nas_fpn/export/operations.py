@@ -6,7 +6,7 @@ torch, the standard library, and other definitions of its module or of modules b
 
 import ast
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.abc import InspectLoader
@@ -26,19 +26,21 @@ class Definitions:
 
 @dataclass(slots=True)
 class _Found:
+    instead: Mapping[tuple[str, str], tuple[str, str]]
     definitions: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)  # those that others use first
     imports: set[tuple[str, str, str]] = field(default_factory=set)
 
 
-def definitions(targets: Iterable[Any]) -> Definitions:
+def definitions(targets: Iterable[Any], instead: Mapping[Any, Any] | None = None) -> Definitions:
     """The sources of functions and classes, each once, with all that they need.
 
-    Raises ValueError where two modules mean different things by one name.
+    ``instead`` says which definition stands for which, wherever that is used; their names are
+    the same. Raises ValueError where two modules mean different things by one name.
     """
-    found = _Found()
+    found = _Found({_place(one): _place(other) for one, other in (instead or {}).items()})
     for target in targets:
-        _collect(target.__module__, target.__name__, found)
+        _collect(*_place(target), found)
     names = [name for _, name in found.definitions]
     twice = sorted({name for name in names if names.count(name) > 1} | _clashing(found))
     if twice:
@@ -61,8 +63,13 @@ def _clashing(found: _Found) -> set[str]:
     return {name for name, wholes in bound.items() if len(wholes) > 1 or name in defined}
 
 
+def _place(target: Any) -> tuple[str, str]:
+    return target.__module__, target.__name__
+
+
 def _collect(module: str, name: str, found: _Found) -> None:
     """Take one definition of a module, first what stands behind the names in it."""
+    module, name = found.instead.get((module, name), (module, name))
     if (module, name) in found.definitions:
         return
     text, statements = _module(module)

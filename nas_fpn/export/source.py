@@ -12,6 +12,7 @@ from itertools import groupby
 
 from nas_fpn.export.channels import Channels, named_graph
 from nas_fpn.export.constructor import constructor
+from nas_fpn.export.deploy import REPLACED, deployed_plans
 from nas_fpn.export.header import docstring, imports
 from nas_fpn.export.layout import WIDTH, Group, comment, inline, lay_out
 from nas_fpn.export.operations import definitions
@@ -28,11 +29,16 @@ _TAKEN = frozenset(dir(builtins)) | {"self", "features", "cells", "double", "hal
 
 
 def neck_source(
-    architecture: Architecture, in_channels: Sequence[int], *, provenance: Mapping[str, str]
+    architecture: Architecture,
+    in_channels: Sequence[int],
+    *,
+    provenance: Mapping[str, str],
+    deploy: bool = False,
 ) -> str:
     """The text of ``neck.py``. ``in_channels`` go with the levels that the program reads.
 
-    ``provenance`` is printed in the docstring, row by row. Equal arguments give equal bytes.
+    ``provenance`` is printed in the docstring, row by row. With ``deploy`` it is the deployed form
+    (``export/deploy.py``). Equal arguments give equal bytes.
     """
     graph = named_graph(architecture)
     channels = {
@@ -40,10 +46,13 @@ def neck_source(
         for level, number in zip(graph.inputs, in_channels, strict=True)
     }
     plans = plan_cells(graph, channels)
+    if deploy:
+        plans = deployed_plans(plans)
     passes = statements(architecture, graph)
     sizes = list(_sizes(graph))
     resizing = [f for f in (half, double) if any(f"= {f.__name__}(" in row for row in sizes)]
-    operations = definitions([Cell, *resizing, *_targets(plans), initialise])
+    targets = [Cell, *resizing, *_targets(plans), initialise]
+    operations = definitions(targets, REPLACED if deploy else None)
     make = list(constructor(architecture, plans, indent=8))
     wanted = set(operations.imports)
     wanted |= {("collections.abc", "Mapping", ""), ("collections.abc", "Sequence", "")}

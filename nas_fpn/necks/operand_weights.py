@@ -1,11 +1,13 @@
 """What trained merges multiply their operands with, for looking at."""
 
+from torch import Tensor
+
 from nas_fpn.language.lower import lower
 from nas_fpn.necks.cell import Cell
 from nas_fpn.necks.merges import Fast, Softmax, Weighted
 from nas_fpn.necks.neck import Neck
 
-__all__ = ["operand_weights"]
+__all__ = ["normalised", "operand_weights"]
 
 
 def operand_weights(neck: Neck) -> dict[str, tuple[float, ...]]:
@@ -19,14 +21,15 @@ def operand_weights(neck: Neck) -> dict[str, tuple[float, ...]]:
     for node in lower(neck.architecture).nodes:
         cell = neck.get_submodule(node.key)
         merge = cell.merge if isinstance(cell, Cell) else None
-        if isinstance(merge, Fast):
-            weights = merge.weight.relu()
-            weights = weights / (weights.sum() + merge.eps)
-        elif isinstance(merge, Softmax):
-            weights = merge.weight.softmax(dim=0)
-        elif isinstance(merge, Weighted):
-            weights = merge.weight
-        else:
-            continue
-        found[node.key] = tuple(weights.detach().tolist())
+        if isinstance(merge, Fast | Softmax | Weighted):
+            found[node.key] = tuple(normalised(merge).tolist())
     return found
+
+
+def normalised(merge: Fast | Softmax | Weighted) -> Tensor:
+    """Give the numbers that a merge multiplies its operands with: [operands]."""
+    weights = merge.weight.detach()
+    if isinstance(merge, Fast):
+        weights = weights.relu()
+        return weights / (weights.sum() + merge.eps)
+    return weights.softmax(dim=0) if isinstance(merge, Softmax) else weights
