@@ -1,6 +1,8 @@
 """Detection: COCO data, images, the dense head with its targets and losses, RoIs, AP."""
 
+from nas_fpn.detect.body import BackboneWithNeck
 from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, make_grid
+from nas_fpn.detect.build import build_detector
 from nas_fpn.detect.coco import read_coco
 from nas_fpn.detect.dataset import Category, Dataset, Image, split_dataset, take, to_coco
 from nas_fpn.detect.decode import decode
@@ -17,17 +19,20 @@ from nas_fpn.detect.roi_fusion import (
     adaptive_linear,
 )
 from nas_fpn.detect.scenes import CLASSES, Scene, draw_scene
+from nas_fpn.detect.settings import DetectorSettings, label_offset
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.detect.targets import Targets, assign_targets, size_ranges
 
 __all__ = [
     "CLASSES",
     "AdaptivePooling",
+    "BackboneWithNeck",
     "Category",
     "Dataset",
     "DenseHead",
     "Detections",
     "Detector",
+    "DetectorSettings",
     "Grid",
     "Image",
     "LevelRule",
@@ -42,12 +47,14 @@ __all__ = [
     "assign_targets",
     "average_precision",
     "boxes_to_distances",
+    "build_detector",
     "decode",
     "detection_losses",
     "distances_to_boxes",
     "draw_scene",
     "focal_loss",
     "giou_loss",
+    "label_offset",
     "letterbox",
     "load_image",
     "make_grid",

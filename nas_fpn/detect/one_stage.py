@@ -1,0 +1,206 @@
+"""torchvision's one-stage detectors around any pyramid: FCOS, RetinaNet and SSD.
+
+They are torchvision's own classes with heads that any width fits: torchvision fixes four
+convolutions and, for FCOS, 32 groups. With those the state dict is that of a detector built by
+torchvision's constructor.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.fcos import (
+    FCOSClassificationHead,
+    FCOSHead,
+    FCOSRegressionHead,
+)
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.ssd import SSD, SSDHead
+from torchvision.ops import Conv2dNormActivation
+
+from nas_fpn.detect.anchors import anchors, default_boxes, points
+from nas_fpn.detect.body import BackboneWithNeck
+
+__all__ = ["CoupledHead", "make_fcos", "make_retinanet", "make_ssd"]
+
+GROUPS = 32  # of GroupNorm at most, as in torchvision
+MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # the backbone has its own inside
+
+
+class CoupledHead(nn.Module):
+    """One tower for classes and boxes, before a torchvision head without towers of its own.
+
+    As in the YOLO line up to v7; torchvision's towers are decoupled.
+    """
+
+    def __init__(self, tower: nn.Sequential, head: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+        self.head = head
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Predict from one feature [B, C, H, W] for each level."""
+        predictions: dict[str, Tensor] = self.head([self.tower(feature) for feature in features])
+        return predictions
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Give what torchvision's head gives."""
+        losses: dict[str, Tensor] = self.head.compute_loss(  # type: ignore[operator]
+            targets, head_outputs, anchors, matched_idxs
+        )
+        return losses
+
+
+def make_fcos(
+    body: BackboneWithNeck,
+    *,
+    num_classes: int,
+    image_size: int,
+    depth: int = 4,
+    coupled: bool = False,
+    norm: bool = True,
+    score_threshold: float = 0.2,
+    nms_threshold: float = 0.6,
+    detections: int = 100,
+) -> FCOS:
+    """FCOS (Tian et al. 2019, arXiv:1904.01355) with torchvision's defaults.
+
+    ``norm`` is GroupNorm of 32 groups, or of as many of them as the width has. Levels must be
+    consecutive: the ranges of sizes that they learn double from one to the next.
+    """
+    _check_consecutive(body.levels)
+    width = body.out_channels
+    generator, radius = points(body.levels, image_size)
+    norm_layer = _norm(width, norm)
+    own = 0 if coupled else depth
+    head = FCOSHead(width, 1, num_classes, 0)
+    head.classification_head = FCOSClassificationHead(
+        width, 1, num_classes, own, norm_layer=norm_layer
+    )
+    head.regression_head = FCOSRegressionHead(width, 1, own, norm_layer=norm_layer)
+    whole: nn.Module = head
+    if coupled:
+        whole = CoupledHead(_tower(width, depth, norm=norm, nested=False), head)
+    return FCOS(
+        body,
+        num_classes,
+        min_size=image_size,
+        max_size=image_size,
+        image_mean=list(MEAN),
+        image_std=list(STD),
+        fixed_size=(image_size, image_size),
+        anchor_generator=generator,
+        head=whole,
+        center_sampling_radius=radius,
+        score_thresh=score_threshold,
+        nms_thresh=nms_threshold,
+        detections_per_img=detections,
+    )
+
+
+def make_retinanet(
+    body: BackboneWithNeck,
+    *,
+    num_classes: int,
+    image_size: int,
+    depth: int = 4,
+    coupled: bool = False,
+    norm: bool = False,
+    anchor_size: float | None = None,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    detections: int = 300,
+) -> RetinaNet:
+    """RetinaNet (Lin et al. 2017, arXiv:1708.02002) with torchvision's defaults.
+
+    Three sizes to a level and three ratios; more sizes where the pyramid is low.
+    """
+    width = body.out_channels
+    generator = anchors(body.levels, image_size, per_level=3, smallest=anchor_size)
+    head = RetinaNetHead(width, generator.num_anchors_per_location()[0], num_classes)
+    own = 0 if coupled else depth
+    head.classification_head.conv = _tower(width, own, norm=norm)
+    head.regression_head.conv = _tower(width, own, norm=norm)
+    whole: nn.Module = head
+    if coupled:
+        whole = CoupledHead(_tower(width, depth, norm=norm), head)
+    return RetinaNet(
+        body,
+        num_classes,
+        min_size=image_size,
+        max_size=image_size,
+        image_mean=list(MEAN),
+        image_std=list(STD),
+        fixed_size=(image_size, image_size),
+        anchor_generator=generator,
+        head=whole,
+        score_thresh=score_threshold,
+        nms_thresh=nms_threshold,
+        detections_per_img=detections,
+    )
+
+
+def make_ssd(
+    body: BackboneWithNeck,
+    *,
+    num_classes: int,
+    image_size: int,
+    anchor_size: float | None = None,
+    score_threshold: float = 0.01,
+    nms_threshold: float = 0.45,
+    detections: int = 200,
+) -> SSD:
+    """SSD (Liu et al. 2016, arXiv:1512.02325): one 3x3 convolution a level for each task.
+
+    The lightest dense head. Each level has its own, so levels may differ in width.
+    ``num_classes`` is without the background, which SSD adds.
+    """
+    generator = default_boxes(len(body.levels), image_size, smallest=anchor_size)
+    head = SSDHead(list(body.widths), generator.num_anchors_per_location(), num_classes + 1)
+    return SSD(
+        body,
+        generator,
+        (image_size, image_size),
+        num_classes + 1,
+        image_mean=list(MEAN),
+        image_std=list(STD),
+        head=head,
+        score_thresh=score_threshold,
+        nms_thresh=nms_threshold,
+        detections_per_img=detections,
+    )
+
+
+def _tower(width: int, depth: int, *, norm: bool, nested: bool = True) -> nn.Sequential:
+    """``depth`` times 3x3 convolution, norm, ReLU: nested as in RetinaNet, or flat as in FCOS."""
+    norm_layer = _norm(width, norm) if norm else None
+    steps = [
+        Conv2dNormActivation(width, width, norm_layer=norm_layer, bias=True) for _ in range(depth)
+    ]
+    tower = nn.Sequential(*(steps if nested else [part for step in steps for part in step]))
+    for part in tower.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, std=0.01)
+            assert part.bias is not None
+            nn.init.zeros_(part.bias)
+    return tower
+
+
+def _norm(width: int, norm: bool) -> Callable[..., nn.Module]:
+    return partial(nn.GroupNorm, math.gcd(width, GROUPS)) if norm else nn.Identity
+
+
+def _check_consecutive(levels: tuple[int, ...]) -> None:
+    if list(levels) != list(range(levels[0], levels[0] + len(levels))):
+        raise ValueError(
+            f"the levels of the pyramid must follow one another, since each learns boxes of twice "
+            f"the size of the last, but got levels {levels}; let the neck give those between"
+        )
