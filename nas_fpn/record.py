@@ -4,7 +4,6 @@ One JSON object a line, appended and on disk before anyone acts on it. The first
 version. Readers keep fields and events that they do not know.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, get_args
 
 from nas_fpn.errors import RunError
+from nas_fpn.lock import Lock
 
 __all__ = [
     "CLOCKED",
@@ -202,42 +202,46 @@ def read_history(path: Path) -> History:
 class Record:
     """A ``history.jsonl`` open for writing; ``history`` is what it held when it was opened.
 
-    Opening takes a lock that the kernel drops with the process, so that a second driver is
-    refused with :class:`RunError` and a dead one leaves nothing stale. A torn last line is cut
-    off, and ``history.torn`` says so. A line is with the system when :meth:`append` returns, and
-    on disk, with all before it, unless it is a report: those can be measured again.
+    Opening takes the lock beside it, ``history.lock``, unless the caller's ``lock`` is given: a
+    second driver is refused with :class:`RunError`, and a dead one leaves nothing stale. A torn
+    last line is cut off, and ``history.torn`` says so. A line is with the system when
+    :meth:`append` returns, and on disk, with all before it, unless it is a report: those can be
+    measured again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lock: Lock | None = None) -> None:
         self.path = path
-        self._file = path.open("a+b", buffering=0)
+        self._lock = Lock(path.with_suffix(".lock")) if lock is None else None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.history, whole = _parse(path, path.read_bytes())
-        except BlockingIOError:
-            self._file.close()
-            raise RunError(
-                f"{path}: another process is searching this run; wait for it or stop it"
-            ) from None
-        except RunError:
-            self._file.close()
+            self._file = path.open("a+b", buffering=0)
+        except OSError:
+            self._give_back()
             raise
-        self._file.truncate(whole)
-        if whole and not path.read_bytes().endswith(b"\n"):
-            self._write(b"\n")
+        try:
+            self.history, whole = _parse(path, path.read_bytes())
+            self._file.truncate(whole)
+            if whole and not path.read_bytes().endswith(b"\n"):
+                self._write(b"\n")
+        except (RunError, OSError):
+            self.close()
+            raise
 
     def append(self, event: Event) -> None:
-        """Add one line. Raises ValueError for NaN and OSError when the disk takes no more.
+        """Add one line. Raises ValueError for NaN, and OSError, with the path, for a full disk.
 
         A line that could not be written whole is taken back, so that the record stays valid.
         """
         self._write(json.dumps(event, allow_nan=False, ensure_ascii=False).encode() + b"\n")
         if event["event"] != "report":
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as fault:
+                raise OSError(fault.errno, fault.strerror, str(self.path)) from None
 
     def close(self) -> None:
         """Give the run back. Closing twice does nothing."""
         self._file.close()
+        self._give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -256,9 +260,13 @@ class Record:
             left = memoryview(line)
             while left:
                 left = left[self._file.write(left) or 0 :]
-        except OSError:
+        except OSError as fault:
             self._file.truncate(before)
-            raise
+            raise OSError(fault.errno, fault.strerror, str(self.path)) from None
+
+    def _give_back(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
 
 def _parse(path: Path, data: bytes) -> tuple[History, int]:
