@@ -1,14 +1,15 @@
-"""How long a neck takes: the median of warm forward passes over one image's features."""
+"""How long modules take: the medians of warm forward passes, in turns where there are several."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 import torch
+from torch import nn
 
 from nas_fpn.necks import Neck
 
-__all__ = ["latency_ms"]
+__all__ = ["forward_ms", "latency_ms"]
 
 WARM = 3  # passes before the clock starts: allocation, and the choice of algorithms
 PASSES = 15
@@ -25,15 +26,29 @@ def latency_ms(neck: Neck, channels: Mapping[int, int], *, image_size: int) -> f
     device = next((p.device for p in neck.parameters()), torch.device("cpu"))
     sides = {level: -(-image_size // 2**level) for level in neck.inputs}
     features = [torch.zeros(1, channels[k], s, s, device=device) for k, s in sides.items()]
-    training = neck.training
-    neck.eval()
-    seconds = []
+    (median,) = forward_ms([(neck, lambda: neck(features))])
+    return median
+
+
+def forward_ms(passes: Sequence[tuple[nn.Module, Callable[[], object]]]) -> tuple[float, ...]:
+    """The median milliseconds of each forward pass, given with its module.
+
+    The passes take turns, 15 times after 3, so that other work on the machine and a clock that
+    changes its speed slow all of them alike: their ratio is steadier than each. In evaluation mode,
+    without gradients; every module is left in the mode it was in.
+    """
+    modes = [module.training for module, _ in passes]
+    for module, _ in passes:
+        module.eval()
+    seconds: list[list[float]] = [[] for _ in passes]
     with torch.inference_mode():
         for _ in range(WARM + PASSES):
-            began = perf_counter()
-            neck(features)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds.append(perf_counter() - began)
-    neck.train(training)
-    return 1000 * statistics.median(seconds[WARM:])
+            for (_, forward), own in zip(passes, seconds, strict=True):
+                began = perf_counter()
+                forward()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                own.append(perf_counter() - began)
+    for (module, _), mode in zip(passes, modes, strict=True):
+        module.train(mode)
+    return tuple(1000 * statistics.median(own[WARM:]) for own in seconds)
