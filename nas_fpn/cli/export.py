@@ -20,6 +20,14 @@ def export(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of a neck without a run: its first weights.")] = 0,
     words: OwnWords = None,
+    deploy: Annotated[
+        bool,
+        typer.Option("--deploy", help="Norms folded, branches merged: the same numbers, faster."),
+    ] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Also neck.onnx, neck.pt2: onnx, pt2. Repeat for both."),
+    ] = None,
 ) -> None:
     """Write a neck as a folder that needs only torch; one of a run with its trained weights.
 
@@ -30,16 +38,18 @@ def export(
     ours = [to / "neck.neck", to / "front.json"]
     if to.is_dir() and any(to.iterdir()) and not any(file.is_file() for file in ours):
         raise RunError(f"{to}: holds something else\n--to names a new folder, or an exported one")
+    from nas_fpn.export import Form
     from nas_fpn.run import export_from_run, export_untrained
 
+    form = Form(deploy, tuple(formats or ()))
     run = run_of(neck)
     if run is None:
-        export_untrained(neck_of(neck, words), to, channels=channels, seed=seed)
+        export_untrained(neck_of(neck, words), to, channels=channels, seed=seed, form=form)
     else:
         if channels is not None:
             raise RunError(f"--channels is for a neck without a run; {run[0]} has its own\nomit it")
         if words:
             raise RunError(f"--words is for a neck without a run; {run[0]} has its own\nomit it")
-        for _ in export_from_run(*run, to):
+        for _ in export_from_run(*run, to, form=form):
             pass
     typer.echo(f"{to} is written")

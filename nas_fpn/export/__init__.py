@@ -1,8 +1,22 @@
 """A neck leaves for good: a folder that needs torch and nothing of this package."""
 
+from nas_fpn.export.deploy import deployed_weights
 from nas_fpn.export.folder import export_neck
+from nas_fpn.export.form import PLAIN, Form
+from nas_fpn.export.formats import FORMATS, write_formats
 from nas_fpn.export.own import check_exportable
 from nas_fpn.export.published import from_published, published_names
 from nas_fpn.export.source import neck_source
 
-__all__ = ["check_exportable", "export_neck", "from_published", "neck_source", "published_names"]
+__all__ = [
+    "FORMATS",
+    "PLAIN",
+    "Form",
+    "check_exportable",
+    "deployed_weights",
+    "export_neck",
+    "from_published",
+    "neck_source",
+    "published_names",
+    "write_formats",
+]

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from nas_fpn.export.deploy import deployed_weights
+from nas_fpn.export.form import PLAIN, Form
+from nas_fpn.export.formats import FORMATS, write_formats
 from nas_fpn.export.header import packages
 from nas_fpn.export.own import used_files
 from nas_fpn.export.readme import readme
@@ -21,6 +24,8 @@ from nas_fpn.necks.neck import Neck
 from nas_fpn.necks.operand_weights import operand_weights
 
 __all__ = ["export_neck"]
+
+DEPLOYED = "deployed: norms folded, branches merged, fusion weights constant; not for training"
 
 _HUBCONF = '''\
 """``torch.hub.load(FOLDER, "neck", source="local")`` gives the neck of this folder."""
@@ -56,20 +61,25 @@ def export_neck(
     scores: Mapping[str, float] | None = None,
     provenance: Mapping[str, str] | None = None,
     beside: Mapping[str, str] | None = None,
+    form: Form = PLAIN,
 ) -> Path:
     """Write a neck with its weights to ``folder``, made if it is missing; give the folder back.
 
     ``image_size`` (pixels) is that of the cost in the README, ``scores`` a table there.
     ``provenance`` says in the README and in the source where the neck comes from, row by row.
-    ``beside`` says what other files the caller puts there, for the README's list.
-    Files of the same names are overwritten, others left alone.
+    ``beside`` says what other files the caller puts there, for the README's list. ``form`` asks
+    for the deployed form, and for other formats. Files of the same names are overwritten, and those
+    of formats not asked for removed; others are left alone. Raises RunError where a form cannot be
+    written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    architecture, origin = neck.architecture, provenance or {}
+    architecture, origin = neck.architecture, dict(provenance or {})
+    if form.deploy:
+        origin |= {"form": DEPLOYED}
     settings = {"in_channels": list(neck.in_channels), "width": architecture.width}
     own = used_files(neck)
     listed = dict.fromkeys(own, "the words that the program has of its own")
-    source = neck_source(architecture, neck.in_channels, provenance=origin)
+    source = neck_source(architecture, neck.in_channels, provenance=origin, deploy=form.deploy)
     needs = packages(source)
     hub = ", ".join(f'"{name}"' for name in (*needs, "safetensors"))
     files = {
@@ -78,20 +88,25 @@ def export_neck(
         "neck.svg": draw(architecture, weights=operand_weights(neck)),
         "config.json": json.dumps(settings, indent=2) + "\n",
         "hubconf.py": _HUBCONF.format(id=identity(architecture), dependencies=hub),
-        "README.md": readme(
-            neck,
-            needs=needs,
-            image_size=image_size,
-            scores=scores or {},
-            provenance=origin,
-            beside={**listed, **(beside or {})},
-        ),
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     for name, content in own.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-    weights = {key: value.detach().cpu().contiguous() for key, value in neck.state_dict().items()}
+    state = deployed_weights(neck) if form.deploy else neck.state_dict()
+    weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for name in FORMATS:
+        (folder / f"neck.{name}").unlink(missing_ok=True)  # of other weights
+    others = write_formats(folder, form.formats)
+    text = readme(
+        neck,
+        needs=needs,
+        image_size=image_size,
+        scores=scores or {},
+        provenance=origin,
+        beside={**listed, **others, **(beside or {})},
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
     return folder

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nas_fpn.errors import RunError
-from nas_fpn.export import export_neck
+from nas_fpn.export import PLAIN, Form, export_neck
 from nas_fpn.language import Architecture, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import CLOCKED, Entry, Report, read_history
@@ -78,6 +78,7 @@ def export_front(
     folder: Path,
     *,
     notes: Sequence[str],
+    form: Form = PLAIN,
 ) -> Iterator[Step]:
     """Export every neck of the front to ``folder``, and what joins them; yield how far it is.
 
@@ -89,8 +90,9 @@ def export_front(
     if not best:
         return
     for entry in best:
-        if not _is_there(entry, folder / _folder_name(entry)):
-            yield from _export_trial(entry, trainer, folder / _folder_name(entry), notes=notes)
+        place = folder / _folder_name(entry)
+        if not _is_there(entry, place, form):
+            yield from _export_trial(entry, trainer, place, notes=notes, form=form)
     rows = [_mark(entry) | {"folder": _folder_name(entry)} for entry in best]
     listed = {"objectives": list(objectives), "front": rows}
     files = {
@@ -125,12 +127,14 @@ def _folder_name(entry: Entry) -> str:
     return f"{entry.number}-{entry.neck}"
 
 
-def _is_there(entry: Entry, folder: Path) -> bool:
+def _is_there(entry: Entry, folder: Path, form: Form = PLAIN) -> bool:
     mark = folder / MARK
-    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _mark(entry)
+    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _mark(entry, form)
 
 
-def export_from_run(folder: Path, number: int | None, to: Path) -> Iterator[Step]:
+def export_from_run(
+    folder: Path, number: int | None, to: Path, *, form: Form = PLAIN
+) -> Iterator[Step]:
     """Export one trial of a run with trained weights; yield how far it is.
 
     None: the best one, or of a run with several objectives every neck of the front.
@@ -150,13 +154,18 @@ def export_from_run(folder: Path, number: int | None, to: Path) -> Iterator[Step
     notes = header.get("settings", {}).get("notes", ())
     if number is None and len(run.settings.objectives) > 1:
         objectives = run.settings.objectives
-        yield from export_front(history.entries, objectives, trainer, to, notes=notes)
+        yield from export_front(history.entries, objectives, trainer, to, notes=notes, form=form)
     else:
-        yield from _export_trial(entry, trainer, to, notes=notes)
+        yield from _export_trial(entry, trainer, to, notes=notes, form=form)
 
 
 def export_untrained(
-    architecture: Architecture, to: Path, *, channels: str | None, seed: int
+    architecture: Architecture,
+    to: Path,
+    *,
+    channels: str | None,
+    seed: int,
+    form: Form = PLAIN,
 ) -> None:
     """Export a neck with its first weights, for a backbone whose ``channels`` are "512,1024,2048".
 
@@ -171,7 +180,8 @@ def export_untrained(
             f"finest first, but got {channels!r}\nfor a ResNet-50's c3, c4, c5: 512,1024,2048"
         )
     neck = Neck(architecture, [int(one) for one in given], seed=seed)
-    export_neck(neck, to, provenance={"weights": f"first ones, seed {seed}; not trained"})
+    origin = {"weights": f"first ones, seed {seed}; not trained"}
+    export_neck(neck, to, provenance=origin, form=form)
 
 
 def _is_count(text: str) -> bool:
@@ -179,7 +189,7 @@ def _is_count(text: str) -> bool:
 
 
 def _export_trial(
-    entry: Entry, trainer: Trainer, folder: Path, *, notes: Sequence[str]
+    entry: Entry, trainer: Trainer, folder: Path, *, notes: Sequence[str], form: Form = PLAIN
 ) -> Iterator[Step]:
     """Train the neck of a trial as the search did and export it with its weights."""
     architecture = parse(entry.text, words=trainer.words)
@@ -200,9 +210,10 @@ def _export_trial(
             STATISTICS: "mean and std of each channel of the backbone's features",
             MARK: "which trial this is, and its scores on record",
         },
+        form=form,
     )
     save_file(_statistics(trainer), folder / STATISTICS)
-    (folder / MARK).write_text(json.dumps(_mark(entry), indent=2) + "\n", encoding="utf-8")
+    (folder / MARK).write_text(json.dumps(_mark(entry, form), indent=2) + "\n", encoding="utf-8")
     yield Step(STAGE, total, total)
 
 
@@ -213,14 +224,17 @@ def _statistics(trainer: Trainer) -> dict[str, Tensor]:
     return {f"{k}.c{level}": t.contiguous() for k, v in named.items() for level, t in v.items()}
 
 
-def _mark(entry: Entry) -> dict[str, object]:
+def _mark(entry: Entry, form: Form = PLAIN) -> dict[str, object]:
     assert entry.outcome is not None
-    return {
+    mark: dict[str, object] = {
         "trial": entry.number,
         "source": entry.source,
         "neck": entry.neck,
         "scores": dict(entry.outcome.scores),
     }
+    if form != PLAIN:
+        mark["form"] = {"deploy": form.deploy, "formats": list(form.formats)}
+    return mark
 
 
 def _provenance(entry: Entry, report: Report, notes: Sequence[str]) -> Mapping[str, str]:

@@ -1,0 +1,212 @@
+"""An exported neck in one more file: a ``torch.export`` program, or ONNX.
+
+Batch and image size stay open in both. What is written is read again and held against the module,
+at sizes of which some are odd. A size that a backbone gives is expected: each level half the one
+below, rounded up (exactly half is that too).
+
+A size of 1 is a constant to torch.export, so its program asks for two pixels a side at every level.
+TorchScript is left out: torch has deprecated it in favour of ``torch.export``.
+"""
+
+import copy
+import importlib
+import importlib.util
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nas_fpn.errors import RunError
+
+__all__ = ["FORMATS", "OPSET", "load_exported", "onnx_operators", "write_formats"]
+
+OPSET = 18  # ONNX Runtime 1.15, TensorRT 9 and newer read it
+TOLERANCE = 1e-4  # of the largest value
+EXAMPLE = (2, 544, 416)  # images, their height and width: 17 x 13 at level 5, 5 x 4 at level 7
+CHECKED = ((1, 256, 256), (2, 200, 333), (3, 137, 261), (1, 641, 480))  # odd ones too
+
+
+def write_formats(folder: Path, formats: Sequence[str]) -> dict[str, str]:
+    """Write ``neck.onnx``, ``neck.pt2`` into an exported folder; say of each file what it holds.
+
+    Each is made of the folder's ``neck.py`` with its weights, in evaluation mode. Raises RunError
+    for a format that there is not, where a package is missing, where the neck cannot be written so
+    (docs/export.md lists the words), and where the file gives other numbers than the neck.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise RunError(f"--format {unknown[0]}: is not known\nthere are {', '.join(FORMATS)}")
+    if "onnx" in formats:
+        _need_onnx()
+    if not formats:
+        return {}
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    source = _Source(load_exported(folder).eval(), tuple(settings["in_channels"]))
+    program = _traced(source, folder)
+    return {
+        f"neck.{name}": FORMATS[name](program, source, folder / f"neck.{name}")
+        for name in dict.fromkeys(formats)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The module that is written, and what it reads."""
+
+    module: nn.Module
+    in_channels: tuple[int, ...]
+
+    def levels(self, name: str) -> tuple[int, ...]:
+        """The levels that the neck reads (``inputs``) or gives (``levels``)."""
+        found = getattr(self.module, name)
+        assert isinstance(found, tuple)
+        return found
+
+    def features(self, size: tuple[int, int, int]) -> list[Tensor]:
+        """What a backbone gives for images of a size: each level half the one below."""
+        images, high, wide = size
+        generator = torch.Generator().manual_seed(0)
+        return [
+            torch.randn(images, n, -(high // -(2**k)), -(wide // -(2**k)), generator=generator)
+            for k, n in zip(self.levels("inputs"), self.in_channels, strict=True)
+        ]
+
+
+def load_exported(folder: Path) -> nn.Module:
+    """Load the module of an exported folder, with its weights, as its README says."""
+    spec = importlib.util.spec_from_file_location("neck", folder / "neck.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    module = found.Neck(**settings)
+    assert isinstance(module, nn.Module)
+    module.load_state_dict(load_file(folder / "model.safetensors"))
+    return module
+
+
+def onnx_operators(file: Path) -> tuple[str, ...]:
+    """The kinds of operators in an ONNX file, by name; of another domain with that in front."""
+    graph = importlib.import_module("onnx").load(file, load_external_data=False).graph
+    kinds = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in graph.node}
+    return tuple(sorted(kinds))
+
+
+def _program(program: torch.export.ExportedProgram, source: _Source, file: Path) -> str:
+    torch.export.save(program, file)
+    again = torch.export.load(file).module()
+    _hold(source, again, file)
+    return f"the same for `torch.export.load`, torch {torch.__version__.partition('+')[0]}"
+
+
+def _onnx(program: torch.export.ExportedProgram, source: _Source, file: Path) -> str:
+    inputs = [f"c{level}" for level in source.levels("inputs")]
+    outputs = [f"p{level}" for level in source.levels("levels")]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about itself
+            written = torch.onnx.export(
+                program,
+                (),
+                input_names=inputs,
+                output_names=outputs,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter has no one type for what it cannot write
+        raise _refusal(file, error) from error
+    assert written is not None
+    written.save(file, external_data=False)
+    runtime = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what fails is told below
+    session = runtime.InferenceSession(
+        str(file), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(given: list[Tensor]) -> list[Tensor]:
+        named = {name: feature.numpy() for name, feature in zip(inputs, given, strict=True)}
+        return [torch.from_numpy(made) for made in session.run(outputs, named)]
+
+    _hold(source, run, file)
+    return f"the same in ONNX, opset {OPSET}: {', '.join(onnx_operators(file))}"
+
+
+FORMATS: dict[str, Callable[[torch.export.ExportedProgram, _Source, Path], str]] = {
+    "onnx": _onnx,
+    "pt2": _program,
+}
+
+
+def _traced(source: _Source, folder: Path) -> torch.export.ExportedProgram:
+    auto = torch.export.Dim.AUTO
+    open_sizes = [{0: auto, 2: auto, 3: auto} for _ in source.in_channels]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about itself
+            return torch.export.export(
+                source.module, (source.features(EXAMPLE),), dynamic_shapes=(open_sizes,)
+            )
+    except Exception as error:  # a tracer has no one type for what it cannot follow
+        raise _refusal(folder / "neck.py", error) from error
+
+
+def _hold(source: _Source, other: Callable[[list[Tensor]], Any], file: Path) -> None:
+    """Raise RunError where a file gives other numbers than the module that it is made of.
+
+    Rounding is another in another order. The bound is relative to the largest value, and wider
+    where the module's own rounding, seen against 64 bits, is already coarser.
+    """
+    module, exact = source.module, copy.deepcopy(source.module).double()
+    with torch.inference_mode():
+        for size in CHECKED:
+            given = source.features(size)
+            expected, fine = module(given), exact([feature.double() for feature in given])
+            place = f"{size[0]} images of {size[1]} x {size[2]} pixels"
+            try:
+                made = other(given)
+            except Exception as error:  # a guard of the program, a fault of the runtime
+                raise _refusal(file, error, f"at {place}: ") from error
+            rounding = max(_distances(expected, fine))
+            apart = max(_distances(made, expected), default=0.0)
+            if len(made) != len(expected) or apart > max(TOLERANCE, 10 * rounding):
+                raise RunError(
+                    f"{file}: differs from the neck at {place}, by {apart:.1e} of the largest "
+                    f"value\n{_MEND}"
+                )
+
+
+def _distances(made: Sequence[Tensor], expected: Sequence[Tensor]) -> Iterator[float]:
+    for one, other in zip(made, expected, strict=False):
+        if one.shape != other.shape:
+            yield float("inf")
+        else:
+            yield ((one - other).abs().max() / other.abs().max().clamp(min=1e-12)).item()
+
+
+_MEND = "docs/export.md lists the words that cannot be written so"
+
+
+def _refusal(file: Path, error: Exception, where: str = "") -> RunError:
+    said = next((row for row in str(error).splitlines() if row.strip()), "")
+    return RunError(
+        f"{file}: cannot be written: {where}{type(error).__name__}: {said.strip()[:200]}\n{_MEND}"
+    )
+
+
+def _need_onnx() -> None:
+    wanted = ("onnx", "onnxscript", "onnxruntime")
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RunError(
+            f"--format onnx: needs {', '.join(wanted)}, and {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed\npip install 'nas-fpn[onnx]'"
+        )
