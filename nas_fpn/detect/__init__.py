@@ -11,6 +11,13 @@ from nas_fpn.detect.evaluate import Detections, average_precision
 from nas_fpn.detect.head import DenseHead, Predictions
 from nas_fpn.detect.images import letterbox, load_image, open_image
 from nas_fpn.detect.losses import Losses, detection_losses, focal_loss, giou_loss
+from nas_fpn.detect.matching import (
+    ClassMatches,
+    Matches,
+    match_detections,
+    weighted_ap,
+    weighted_aps,
+)
 from nas_fpn.detect.roi import LevelRule, pool_rois, pool_rois_from_all, roi_levels
 from nas_fpn.detect.roi_fusion import (
     AdaptivePooling,
@@ -28,6 +35,7 @@ __all__ = [
     "AdaptivePooling",
     "BackboneWithNeck",
     "Category",
+    "ClassMatches",
     "Dataset",
     "DenseHead",
     "Detections",
@@ -37,6 +45,7 @@ __all__ = [
     "Image",
     "LevelRule",
     "Losses",
+    "Matches",
     "Predictions",
     "Pyramid",
     "Scene",
@@ -58,6 +67,7 @@ __all__ = [
     "letterbox",
     "load_image",
     "make_grid",
+    "match_detections",
     "open_image",
     "pool_rois",
     "pool_rois_from_all",
@@ -67,5 +77,7 @@ __all__ = [
     "split_dataset",
     "take",
     "to_coco",
+    "weighted_ap",
+    "weighted_aps",
     "write_shapes",
 ]

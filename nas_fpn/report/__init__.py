@@ -1,6 +1,7 @@
 """Views of a run that can be made again from its record: tables and what they say."""
 
 from nas_fpn.report.answer import answer_json, answer_text, verdict
+from nas_fpn.report.bootstrap import Spread, image_weights, spread_of_gap
 from nas_fpn.report.frames import Frames, frames
 from nas_fpn.report.front import best_entry, front
 from nas_fpn.report.front_plot import draw_front, name_of
@@ -32,6 +33,7 @@ __all__ = [
     "Screening",
     "ScreeningPlan",
     "Selection",
+    "Spread",
     "VerdictPlan",
     "answer_json",
     "answer_text",
@@ -43,6 +45,7 @@ __all__ = [
     "frame",
     "frames",
     "front",
+    "image_weights",
     "name_of",
     "noise_of",
     "open_run",
@@ -54,6 +57,7 @@ __all__ = [
     "selected",
     "side_by_side",
     "side_by_side_json",
+    "spread_of_gap",
     "stacked",
     "verdict",
 ]
