@@ -21,6 +21,7 @@ from nas_fpn.language import (
     encode,
     identity,
 )
+from nas_fpn.lock import Lock
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.record import Event as Line
@@ -39,6 +40,7 @@ from nas_fpn.search import (
     Controller,
     Loop,
     NeckFacts,
+    Noted,
     Plan,
     Problem,
     Progress,
@@ -93,7 +95,17 @@ def search_run(
             question, an objective that val cannot measure, and a resume whose proposals differ
             from the record.
         FloatingPointError: when the backbone's warm-up diverged.
+        OSError: where the run's folder takes no more; what is on record stays.
     """
+    with Lock(run.folder / "history.lock") as lock:  # before the bank: two would write it at once
+        if lock.left is not None:
+            yield Noted(f"the search before ended unawares ({lock.left}); it goes on")
+        yield from _search(run, lock, trials=trials, accept_drift=accept_drift, drive=drive)
+
+
+def _search(
+    run: Run, lock: Lock, *, trials: str | None, accept_drift: bool, drive: Drive
+) -> Generator[Event, None, None]:
     torch.set_num_threads(run.settings.proxy.threads)
     settings = run.settings
     history_path = run.folder / "history.jsonl"
@@ -152,7 +164,9 @@ def search_run(
         words=space.words,
         checkpoints=checkpoint_folder(run),
     )
-    with Record(history_path) as record:
+    with Record(history_path, lock=lock) as record:
+        if record.history.torn is not None:
+            yield Noted(record.history.torn)
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
         if prior.genotypes:
             header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
