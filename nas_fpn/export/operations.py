@@ -92,7 +92,7 @@ def _follow(module: str, name: str, found: _Found) -> None:
     if isinstance(statement, ast.ImportFrom):
         assert statement.module is not None
         given = next(alias for alias in statement.names if _bound(alias) == name)
-        if not f"{statement.module}.".startswith("nas_fpn.necks."):
+        if not statement.module.startswith("nas_fpn."):
             found.imports.add((statement.module, given.name, given.asname or ""))
         elif given.asname is None:
             _collect(statement.module, name, found)

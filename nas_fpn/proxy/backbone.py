@@ -54,14 +54,14 @@ class Backbone(nn.Module):
         self.levels = tuple(stages)
         self.channels = dict(channels)
         self.frozen = False
-        self._stages = dict(stages)
+        self.stages = dict(stages)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """[B, 3, S, S] in 0..1 to one [B, C, H, W] by level, H and W about S / 2**level."""
         stages = self.net((images - self.mean) / self.std)
-        return {level: stages[stage] for level, stage in self._stages.items()}
+        return {level: stages[stage] for level, stage in self.stages.items()}
 
     def freeze(self) -> Self:
         """Stop gradients and stay in evaluation mode from now on; return itself."""
