@@ -190,7 +190,7 @@ def _match_image(image: _Image, limits: tuple[float, float]) -> tuple[Flags, Fla
     for d in np.flatnonzero(enough[0].any(1)):
         open_to = enough[:, d] & free  # [T, G]
         counting = open_to & ~apart
-        wanted = np.where(counting.any(1)[:, None], counting, open_to)
+        wanted = np.where(counting.any(axis=1, keepdims=True), counting, open_to)
         # Of equal overlaps the evaluation takes the last.
         reversed_overlaps = np.where(wanted, overlaps[d], -1.0)[:, ::-1]
         chosen = len(truth) - 1 - reversed_overlaps.argmax(1)  # [T]
