@@ -14,9 +14,13 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from nas_fpn.detect.settings import DetectorSettings
+from nas_fpn.detect import DetectorSettings
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
+from nas_fpn.training import TrainingSettings
+from nas_fpn.training.settings import TrainingSettings
 
 __all__ = ["Run", "RunSettings", "read_run"]
 
@@ -40,6 +44,9 @@ class BudgetSettings(BaseModel):
     eta: int = Field(3, ge=2, description="of so many trials at a rung, one goes on")
     rungs: int = Field(
         2, ge=1, description="how often trials are compared: after steps / eta, steps / eta² …"
+    )
+    trial_minutes: float | None = Field(
+        None, gt=0, description="a trial that trains for longer has failed; absent: none has"
     )
 
 
@@ -82,9 +89,13 @@ class ConfirmSettings(BaseModel):
         description="the search's own check: new seeds that both are trained with in the proxy; "
         "0: no check",
     )
-    finalists: int = Field(
-        2, ge=1, description="necks found that nas-fpn confirm trains end to end: the best"
+    screened: int = Field(
+        24,
+        ge=0,
+        description="the best so many necks found are scored again in the proxy with new seeds, "
+        "the worse half leaving each round, to choose the finalists; 0: the best as they are",
     )
+    finalists: int = Field(2, ge=1, description="necks found that nas-fpn confirm trains end to end")
     controls: int = Field(
         1, ge=1, description="baselines that each of them is held against: the best"
     )
@@ -166,6 +177,10 @@ class RunSettings(BaseModel):
     backbone: BackboneSettings = Field(default_factory=BackboneSettings)
     proxy: ProxySettings = Field(default_factory=ProxySettings)
     confirm: ConfirmSettings = Field(default_factory=ConfirmSettings)
+    detector: DetectorSettings = Field(default_factory=DetectorSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    detector: DetectorSettings = Field(default_factory=DetectorSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
 
@@ -216,6 +231,12 @@ class RunSettings(BaseModel):
         eta = self.budget.eta
         rungs = rung_steps(self.proxy.steps, eta=eta, count=self.budget.rungs)
         return Halving(rungs, eta, promotes=self.budget.halving == "promote")
+
+    @property
+    def trial_seconds(self) -> float | None:
+        """How long a trial may train at a stretch; None: as long as it takes."""
+        minutes = self.budget.trial_minutes
+        return None if minutes is None else 60 * minutes
 
     @property
     def objectives(self) -> tuple[str, ...]:
