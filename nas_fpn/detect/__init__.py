@@ -2,12 +2,14 @@
 
 from nas_fpn.detect.body import BackboneWithNeck
 from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, make_grid
-from nas_fpn.detect.build import build_detector
+from nas_fpn.detect.build import build_detector, inference_settings
 from nas_fpn.detect.coco import read_coco
+from nas_fpn.detect.consistent import inference_state_dict
 from nas_fpn.detect.dataset import Category, Dataset, Image, split_dataset, take, to_coco
 from nas_fpn.detect.decode import decode
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.evaluate import Detections, average_precision
+from nas_fpn.detect.given import propose
 from nas_fpn.detect.head import DenseHead, Predictions
 from nas_fpn.detect.images import letterbox, load_image, open_image
 from nas_fpn.detect.losses import Losses, detection_losses, focal_loss, giou_loss
@@ -63,6 +65,8 @@ __all__ = [
     "draw_scene",
     "focal_loss",
     "giou_loss",
+    "inference_settings",
+    "inference_state_dict",
     "label_offset",
     "letterbox",
     "load_image",
@@ -71,6 +75,7 @@ __all__ = [
     "open_image",
     "pool_rois",
     "pool_rois_from_all",
+    "propose",
     "read_coco",
     "roi_levels",
     "size_ranges",

@@ -6,7 +6,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-__all__ = ["BackboneWithNeck", "project"]
+__all__ = ["MEAN", "STD", "BackboneWithNeck", "check_features", "name_levels", "project"]
+
+MEAN = (0.0, 0.0, 0.0)  # what torchvision's detectors are told: the backbone has its own inside
+STD = (1.0, 1.0, 1.0)
 
 
 class Features(Protocol):
@@ -35,7 +38,7 @@ class BackboneWithNeck(nn.Module):
         self, body: nn.Module, neck: nn.Module, *, width: int | None = None, ragged: bool = False
     ) -> None:
         super().__init__()
-        _check_features(body, neck)
+        check_features(body, neck)
         self.body = body
         self.neck = neck
         self.inputs: tuple[int, ...] = tuple(_attribute(neck, "inputs"))
@@ -88,7 +91,8 @@ def name_levels(
     return named
 
 
-def _check_features(body: nn.Module, neck: nn.Module) -> None:
+def check_features(body: nn.Module, neck: nn.Module) -> None:
+    """Raise ValueError where the neck reads a level that the backbone does not give."""
     given = tuple(_attribute(body, "levels"))
     inputs = tuple(_attribute(neck, "inputs"))
     if missing := [level for level in inputs if level not in given]:

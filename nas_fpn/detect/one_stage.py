@@ -6,7 +6,7 @@ torchvision's constructor.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -21,12 +21,11 @@ from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.ops import Conv2dNormActivation
 
 from nas_fpn.detect.anchors import anchors, default_boxes, points
-from nas_fpn.detect.body import BackboneWithNeck
+from nas_fpn.detect.body import MEAN, STD
 
 __all__ = ["CoupledHead", "make_fcos", "make_retinanet", "make_ssd"]
 
 GROUPS = 32  # of GroupNorm at most, as in torchvision
-MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # the backbone has its own inside
 
 
 class CoupledHead(nn.Module):
@@ -60,8 +59,10 @@ class CoupledHead(nn.Module):
 
 
 def make_fcos(
-    body: BackboneWithNeck,
+    body: nn.Module,
     *,
+    levels: Sequence[int],
+    channels: int,
     num_classes: int,
     image_size: int,
     depth: int = 4,
@@ -76,19 +77,18 @@ def make_fcos(
     ``norm`` is GroupNorm of 32 groups, or of as many of them as the width has. Levels must be
     consecutive: the ranges of sizes that they learn double from one to the next.
     """
-    _check_consecutive(body.levels)
-    width = body.out_channels
-    generator, radius = points(body.levels, image_size)
-    norm_layer = _norm(width, norm)
+    _check_consecutive(levels)
+    generator, radius = points(levels, image_size)
+    norm_layer = _norm_layer(channels, norm)
     own = 0 if coupled else depth
-    head = FCOSHead(width, 1, num_classes, 0)
+    head = FCOSHead(channels, 1, num_classes, 0)
     head.classification_head = FCOSClassificationHead(
-        width, 1, num_classes, own, norm_layer=norm_layer
+        channels, 1, num_classes, own, norm_layer=norm_layer
     )
-    head.regression_head = FCOSRegressionHead(width, 1, own, norm_layer=norm_layer)
+    head.regression_head = FCOSRegressionHead(channels, 1, own, norm_layer=norm_layer)
     whole: nn.Module = head
     if coupled:
-        whole = CoupledHead(_tower(width, depth, norm=norm, nested=False), head)
+        whole = CoupledHead(_tower(channels, depth, norm=norm, nested=False), head)
     return FCOS(
         body,
         num_classes,
@@ -107,8 +107,10 @@ def make_fcos(
 
 
 def make_retinanet(
-    body: BackboneWithNeck,
+    body: nn.Module,
     *,
+    levels: Sequence[int],
+    channels: int,
     num_classes: int,
     image_size: int,
     depth: int = 4,
@@ -123,15 +125,14 @@ def make_retinanet(
 
     Three sizes to a level and three ratios; more sizes where the pyramid is low.
     """
-    width = body.out_channels
-    generator = anchors(body.levels, image_size, per_level=3, smallest=anchor_size)
-    head = RetinaNetHead(width, generator.num_anchors_per_location()[0], num_classes)
+    generator = anchors(levels, image_size, per_level=3, smallest=anchor_size)
+    head = RetinaNetHead(channels, generator.num_anchors_per_location()[0], num_classes)
     own = 0 if coupled else depth
-    head.classification_head.conv = _tower(width, own, norm=norm)
-    head.regression_head.conv = _tower(width, own, norm=norm)
+    head.classification_head.conv = _tower(channels, own, norm=norm)
+    head.regression_head.conv = _tower(channels, own, norm=norm)
     whole: nn.Module = head
     if coupled:
-        whole = CoupledHead(_tower(width, depth, norm=norm), head)
+        whole = CoupledHead(_tower(channels, depth, norm=norm), head)
     return RetinaNet(
         body,
         num_classes,
@@ -149,8 +150,9 @@ def make_retinanet(
 
 
 def make_ssd(
-    body: BackboneWithNeck,
+    body: nn.Module,
     *,
+    channels: Sequence[int],
     num_classes: int,
     image_size: int,
     anchor_size: float | None = None,
@@ -161,10 +163,10 @@ def make_ssd(
     """SSD (Liu et al. 2016, arXiv:1512.02325): one 3x3 convolution a level for each task.
 
     The lightest dense head. Each level has its own, so levels may differ in width.
-    ``num_classes`` is without the background, which SSD adds.
+    ``channels`` are those of each. ``num_classes`` is without the background, which SSD adds.
     """
-    generator = default_boxes(len(body.levels), image_size, smallest=anchor_size)
-    head = SSDHead(list(body.widths), generator.num_anchors_per_location(), num_classes + 1)
+    generator = default_boxes(len(channels), image_size, smallest=anchor_size)
+    head = SSDHead(list(channels), generator.num_anchors_per_location(), num_classes + 1)
     return SSD(
         body,
         generator,
@@ -181,7 +183,7 @@ def make_ssd(
 
 def _tower(width: int, depth: int, *, norm: bool, nested: bool = True) -> nn.Sequential:
     """``depth`` times 3x3 convolution, norm, ReLU: nested as in RetinaNet, or flat as in FCOS."""
-    norm_layer = _norm(width, norm) if norm else None
+    norm_layer = _norm_layer(width, norm) if norm else None
     steps = [
         Conv2dNormActivation(width, width, norm_layer=norm_layer, bias=True) for _ in range(depth)
     ]
@@ -194,13 +196,13 @@ def _tower(width: int, depth: int, *, norm: bool, nested: bool = True) -> nn.Seq
     return tower
 
 
-def _norm(width: int, norm: bool) -> Callable[..., nn.Module]:
+def _norm_layer(width: int, norm: bool) -> Callable[..., nn.Module]:
     return partial(nn.GroupNorm, math.gcd(width, GROUPS)) if norm else nn.Identity
 
 
-def _check_consecutive(levels: tuple[int, ...]) -> None:
+def _check_consecutive(levels: Sequence[int]) -> None:
     if list(levels) != list(range(levels[0], levels[0] + len(levels))):
         raise ValueError(
             f"the levels of the pyramid must follow one another, since each learns boxes of twice "
-            f"the size of the last, but got levels {levels}; let the neck give those between"
+            f"the size of the last, but got levels {tuple(levels)}; let the neck give those between"
         )
