@@ -22,4 +22,5 @@ def drive_on_ray(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
         gpus=ray.gpus_per_trial,
         address=ray.address,
         storage=None if ray.address == "local" else run.folder / "ray",
+        seconds=run.settings.trial_seconds,
     )

@@ -75,7 +75,7 @@ Drive = Callable[[Run, Loop, Trainer], Iterator[Progress]]
 
 def drive_here(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
     """Train one trial after another in this process; works where Ray is not installed."""
-    return search_here(loop, trainer)
+    return search_here(loop, trainer, seconds=run.settings.trial_seconds)
 
 
 def search_run(

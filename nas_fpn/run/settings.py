@@ -48,6 +48,9 @@ class BudgetSettings(BaseModel):
     trial_minutes: float | None = Field(
         None, gt=0, description="a trial that trains for longer has failed; absent: none has"
     )
+    trial_minutes: float | None = Field(
+        None, gt=0, description="a trial that trains for longer has failed; absent: none has"
+    )
 
 
 class LimitSettings(BaseModel):
@@ -231,6 +234,12 @@ class RunSettings(BaseModel):
         eta = self.budget.eta
         rungs = rung_steps(self.proxy.steps, eta=eta, count=self.budget.rungs)
         return Halving(rungs, eta, promotes=self.budget.halving == "promote")
+
+    @property
+    def trial_seconds(self) -> float | None:
+        """How long a trial may train at a stretch; None: as long as it takes."""
+        minutes = self.budget.trial_minutes
+        return None if minutes is None else 60 * minutes
 
     @property
     def trial_seconds(self) -> float | None:

@@ -1,27 +1,42 @@
 """A search in this process, one trial after another: the specification of every runner."""
 
+import errno
+import time
 from collections.abc import Iterator
 
 from nas_fpn.record import Report
+from nas_fpn.search.limit import Late, alarm, too_long
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.plan import Due, Evaluate
 from nas_fpn.search.progress import Progress
 
 __all__ = ["advance", "search_here", "training"]
 
+# Of a disk that is full or not to be written: no trial's fault, and it would fail the next as well.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
-def search_here(loop: Loop, evaluate: Evaluate) -> Iterator[Progress]:
+
+def search_here(
+    loop: Loop, evaluate: Evaluate, *, seconds: float | None = None
+) -> Iterator[Progress]:
     """Train what the loop asks for until it is over.
 
-    An exception of ``evaluate`` fails the trial and the search goes on. Interrupted, it leaves a
+    An exception of ``evaluate`` fails the trial and the search goes on; so does a training that
+    takes longer than ``seconds``. Interrupted, or out of room on disk (OSError), it leaves a
     record that a new loop resumes. The threads of the training are ``evaluate``'s affair.
     """
     while (due := loop.next()) is not None:
         yield from loop.drain()
+        until = None if seconds is None else time.monotonic() + seconds
         reports = training(evaluate, due)
         goes_on = True
         while goes_on:
-            step = advance(reports)
+            try:
+                with alarm(until):
+                    step = advance(reports)
+            except Late:
+                assert seconds is not None
+                step = too_long(seconds)
             if isinstance(step, Report):
                 goes_on = loop.report(due.number, step)
             else:
@@ -41,9 +56,11 @@ def advance(reports: Iterator[Report]) -> Report | str | None:
     """The next report; None at the end; the reason if the training fails.
 
     Whatever a training raises fails its trial; only what is no ``Exception`` (an interrupt, an
-    exit) ends the search.
+    exit) ends the search, and an OSError of a disk that takes no more.
     """
     try:
         return next(reports, None)
     except Exception as error:
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")[:300]

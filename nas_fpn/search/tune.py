@@ -7,6 +7,7 @@ trial is the loop's, so that one worker writes the same record as ``local.py``, 
 import logging
 import os
 import queue
+import socket
 import tempfile
 import threading
 import time
@@ -23,6 +24,7 @@ from ray.tune.search import Searcher
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import Report
+from nas_fpn.search.limit import too_long
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.plan import Due, Evaluate
@@ -54,6 +56,7 @@ def search_on_ray(
     gpus: float = 0.0,
     address: str = "local",
     storage: Path | None = None,
+    seconds: float | None = None,
 ) -> Iterator[Progress]:
     """Train what the loop asks for, ``workers`` trials at a time, until it is over.
 
@@ -62,9 +65,10 @@ def search_on_ray(
     ``address`` "local" starts Ray here and stops it at the end; any other connects to a cluster,
     whose nodes must share the folder ``storage``. A session of Ray that is there already is used.
 
-    A trial whose worker dies is tried again twice, then failed. Close the generator, or
-    interrupt it, and the record that it leaves resumes. Raises :class:`RunError` when this
-    machine can never run a trial.
+    A trial whose worker dies is tried again twice, then failed. One that takes longer than
+    ``seconds`` is failed at once, and its worker killed. Close the generator, or interrupt it,
+    and the record that it leaves resumes. Raises :class:`RunError` when this machine can never
+    run a trial or Ray is gone, OSError when a disk takes no more.
     """
     if workers < 1:
         raise RunError(f"workers must be at least 1, but got {workers}")
@@ -88,7 +92,7 @@ def search_on_ray(
                 name="trials",
                 storage_path=str(storage or folder),
                 stop=_Stopper(bridge),
-                callbacks=[_Failures(bridge)],
+                callbacks=[_Failures(bridge, seconds)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 verbose=0,
             ),
@@ -128,7 +132,11 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         if self._warms_up:
             time.sleep(0.05)
             return {"warm": True, "done": False}
-        report = advance(self._reports)
+        try:
+            report = advance(self._reports)
+        except OSError as error:
+            what = f"{error.strerror}, on {socket.gethostname()}"
+            return {"full": [error.errno, what, error.filename], "done": True}
         if isinstance(report, Report):
             scores = dict(report.scores)
             return {"report": [report.steps, scores, report.seconds], "done": False}
@@ -177,6 +185,14 @@ class _Bridge(Searcher):  # type: ignore[misc]
         """Run Tune to its end."""
         try:
             tuner.fit()
+        except ray.exceptions.RayError as error:
+            what = " ".join(str(error).split())[:200]
+            self._give_up(
+                RunError(
+                    f"Ray is gone: {what}\nwhat is on record stays; once its head is there again, "
+                    "the same command goes on"
+                )
+            )
         except Exception as error:
             self._give_up(error)
         finally:
@@ -211,6 +227,9 @@ class _Bridge(Searcher):  # type: ignore[misc]
             waited = time.monotonic() - self._since
             return len(self._warm) >= self._workers or waited > WARM_UP
         number = self._numbers[trial_id]
+        if "full" in result:
+            self._give_up(OSError(*result["full"]))
+            return True
         try:
             if "report" in result:
                 goes_on = self._loop.report(number, Report(*result["report"]))
@@ -272,13 +291,49 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
 
 
 class _Failures(tune.Callback):  # type: ignore[misc]
-    """Where Tune says that it has given a trial up."""
+    """Where Tune says that it has given a trial up, and a training that hangs is ended."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: _Bridge, seconds: float | None) -> None:
         self._bridge = bridge
+        self._seconds = seconds
+        self._since: dict[str, tuple[float, Any]] = {}  # when a trial began, and Tune's own of it
+        self._late: set[str] = set()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: object) -> None:
+        """Of each attempt, when its worker is there."""
+        if trial.config["number"] >= 0:
+            self._since[trial.trial_id] = time.monotonic(), trial
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: object) -> None:
+        """About ten times a second: kill the worker of a trial that is late, for good."""
+        for trial_id, (since, trial) in tuple(self._since.items()):
+            worker = trial.temporary_state.ray_actor
+            if self._seconds is None or time.monotonic() - since <= self._seconds or worker is None:
+                continue
+            del self._since[trial_id]
+            self._late.add(trial_id)
+            trial.max_failures = 0  # it would hang again
+            ray.kill(worker)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Any], trial: Any, **info: object
+    ) -> None:
+        """Its worker is another trial's from now on."""
+        self._since.pop(trial.trial_id, None)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: Any, **info: object
+    ) -> None:
+        """Its worker died; another attempt follows."""
+        self._since.pop(trial.trial_id, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: object) -> None:
         """After the last retry."""
+        self._since.pop(trial.trial_id, None)
+        if trial.trial_id in self._late:
+            assert self._seconds is not None
+            self._bridge.died(trial.trial_id, too_long(self._seconds))
+            return
         lines = Path(trial.error_file).read_text().split("\n")
         what = next(filter(None, map(str.strip, reversed(lines))), "")[:200]
         self._bridge.died(trial.trial_id, f"the worker died in {RETRIES + 1} attempts: {what}")
