@@ -30,7 +30,7 @@ class Frame:
     channels: Mapping[int, int]
     num_classes: int
     image_size: int
-    device: torch.device = torch.device("cpu")
+    device: torch.device
 
 
 def equal_cost(
@@ -54,9 +54,7 @@ def equal_cost(
     return resized(baseline, measure(neck, frame), lambda one: measure(one, frame))
 
 
-def detector_costs(
-    necks: Mapping[str, Architecture], frame: Frame
-) -> dict[str, dict[str, float]]:
+def detector_costs(necks: Mapping[str, Architecture], frame: Frame) -> dict[str, dict[str, float]]:
     """By name: "params_m" (millions), "gmacs" (1e9 an image), "latency_ms"; without the backbone.
 
     The latency is that of one image through neck, head and what follows it, taken in turns.

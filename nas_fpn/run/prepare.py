@@ -38,10 +38,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The finished bank, and what was decided about the data that every answer must say."""
+    """The finished bank, and what was decided about the data that every answer must say.
+
+    ``warmed`` is the file with the weights of a backbone that was warmed up, the state dict of its
+    net; None where it came with weights.
+    """
 
     bank: Path
     notes: tuple[str, ...]
+    warmed: Path | None = None
 
 
 def prepare(
@@ -64,8 +69,9 @@ def prepare(
     yield Step("reading the data", 1, 1)
     folder = run.folder / "bank"
     backbone = build_backbone(run.backbone, levels, seed=run.settings.seed)
+    warmed = None
     if data.warmup is not None:
-        yield from _warmed(run, backbone, data.warmup, warmup_neck, folder)
+        warmed = yield from _warmed(run, backbone, data.warmup, warmup_neck, folder)
     backbone.freeze().to(pick_device(settings.device))
     steps = build_bank(
         folder,
@@ -79,13 +85,13 @@ def prepare(
     for built in steps:
         path = built.path
         yield Step("storing features", built.done, built.total)
-    return Prepared(path, data.notes)
+    return Prepared(path, data.notes, warmed)
 
 
 def _warmed(
     run: Run, backbone: Backbone, data: Dataset, neck: Architecture, folder: Path
-) -> Generator[Step, None, None]:
-    """Give ``backbone`` the weights of the warm-up: those on disk, or new ones."""
+) -> Generator[Step, None, Path]:
+    """Give ``backbone`` the weights of the warm-up, those on disk or new ones; return the file."""
     settings = run.settings.proxy
     total = run.backbone.warmup_steps
     path = folder / f"backbone-{_warmup_key(run, backbone.levels, neck, data)}.safetensors"
@@ -103,6 +109,7 @@ def _warmed(
         save_file({k: v.cpu().contiguous() for k, v in backbone.net.state_dict().items()}, partial)
         partial.replace(path)
     backbone.net.load_state_dict(load_file(path))
+    return path
 
 
 def _warmup_key(run: Run, levels: Sequence[int], neck: Architecture, data: Dataset) -> str:

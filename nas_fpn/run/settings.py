@@ -7,6 +7,7 @@ the record of a run does not depend on where its folder stands; :class:`Run` hol
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,14 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from nas_fpn.detect.settings import DetectorSettings
-from nas_fpn.detect import DetectorSettings
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
+from nas_fpn.run.confirm_settings import ConfirmSettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
-from nas_fpn.training import TrainingSettings
 from nas_fpn.training.settings import TrainingSettings
 
-__all__ = ["Run", "RunSettings", "read_run"]
+__all__ = ["Run", "RunSettings", "changed", "read_run"]
 
 Setting = bool | int | float | str | list[str] | dict[str, bool | int | float | str]
 
@@ -44,9 +44,6 @@ class BudgetSettings(BaseModel):
     eta: int = Field(3, ge=2, description="of so many trials at a rung, one goes on")
     rungs: int = Field(
         2, ge=1, description="how often trials are compared: after steps / eta, steps / eta² …"
-    )
-    trial_minutes: float | None = Field(
-        None, gt=0, description="a trial that trains for longer has failed; absent: none has"
     )
     trial_minutes: float | None = Field(
         None, gt=0, description="a trial that trains for longer has failed; absent: none has"
@@ -79,48 +76,6 @@ class SoftConstraintSettings(BaseModel):
         "objective by itself",
     )
     weight: float = Field(-0.07, le=0, description="exponent of cost / target")
-
-
-class ConfirmSettings(BaseModel):
-    """Table ``[confirm]``: necks found against baselines, on test, as a search and a verb do it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seeds: int = Field(
-        3,
-        ge=0,
-        description="the search's own check: new seeds that both are trained with in the proxy; "
-        "0: no check",
-    )
-    screened: int = Field(
-        24,
-        ge=0,
-        description="the best so many necks found are scored again in the proxy with new seeds, "
-        "the worse half leaving each round, to choose the finalists; 0: the best as they are",
-    )
-    finalists: int = Field(2, ge=1, description="necks found that nas-fpn confirm trains end to end")
-    controls: int = Field(
-        1, ge=1, description="baselines that each of them is held against: the best"
-    )
-    equal_cost: Literal["latency", "params", "gmacs", "none"] = Field(
-        "latency",
-        description="a baseline gets the width, then the repeats, at which neck and head cost what "
-        "the neck found does",
-    )
-    min_seeds: int = Field(3, ge=2, description="trainings of each neck before anything is decided")
-    max_seeds: int = Field(8, ge=2, description="trainings of each neck at most")
-    minutes: float | None = Field(
-        None, gt=0, description="no training begins that would end after so many minutes"
-    )
-    workers: int = Field(0, ge=0, description="trainings at a time; 0: one, in this process")
-
-    @model_validator(mode="after")
-    def _seeds_have_room(self) -> Self:
-        if self.max_seeds < self.min_seeds:
-            raise ValueError(
-                f"max_seeds = {self.max_seeds} is below min_seeds = {self.min_seeds}; raise it"
-            )
-        return self
 
 
 class RaySettings(BaseModel):
@@ -182,8 +137,6 @@ class RunSettings(BaseModel):
     confirm: ConfirmSettings = Field(default_factory=ConfirmSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
-    detector: DetectorSettings = Field(default_factory=DetectorSettings)
-    training: TrainingSettings = Field(default_factory=TrainingSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
 
@@ -242,12 +195,6 @@ class RunSettings(BaseModel):
         return None if minutes is None else 60 * minutes
 
     @property
-    def trial_seconds(self) -> float | None:
-        """How long a trial may train at a stretch; None: as long as it takes."""
-        minutes = self.budget.trial_minutes
-        return None if minutes is None else 60 * minutes
-
-    @property
     def objectives(self) -> tuple[str, ...]:
         """The objectives; the best neck is the best by the first, or the front of several."""
         return (self.objective,) if isinstance(self.objective, str) else self.objective
@@ -297,6 +244,20 @@ def read_run(run: Path) -> Run:
     )
 
 
+def changed(run: Run, table: Mapping[str, Any], *, where: str) -> Run:
+    """A run with other settings: ``table`` as TOML would give it, its paths as they are to be used.
+
+    Raises:
+        RunError: naming every wrong setting at once; ``where`` says what gave them.
+    """
+    resolved = run.settings.model_copy(update={"data": run.data, "backbone": run.backbone})
+    whole = resolved.model_dump(exclude_unset=True)
+    for key, value in table.items():
+        whole[key] = {**whole.get(key, {}), **value} if isinstance(value, Mapping) else value
+    settings = _validated(where, whole)
+    return Run(run.folder, settings, settings.data, settings.backbone)
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -310,14 +271,14 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: not TOML: {fault}\nstrings stand in double quotes") from None
 
 
-def _validated(path: Path, table: dict[str, Any]) -> RunSettings:
+def _validated(path: Path | str, table: dict[str, Any]) -> RunSettings:
     try:
         return RunSettings.model_validate(table)
     except ValidationError as fault:
         raise RunError(_message(path, [_fault(error) for error in fault.errors()])) from None
 
 
-def _message(path: Path, faults: list[str]) -> str:
+def _message(path: Path | str, faults: list[str]) -> str:
     count = "1 setting is wrong" if len(faults) == 1 else f"{len(faults)} settings are wrong"
     return "\n".join([f"{path}: {count}", *(f"  {fault}" for fault in faults)])
 

@@ -7,6 +7,7 @@ process by pickle: paths, texts and numbers. What it makes on disk must let it g
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +24,7 @@ __all__ = ["Done", "Part", "Work", "spread"]
 Result = TypeVar("Result", covariant=True)
 Out = TypeVar("Out")
 
-LOOK = 1.0  # seconds between two looks at the clock while processes work
+LOOK = 1.0  # seconds between two looks: at the clock here, at the driver in a worker
 
 
 class Work(Protocol[Result]):
@@ -56,8 +57,8 @@ def spread(
 
     ``due`` is asked whenever a worker is free, and after each result has been taken in; None:
     nothing is due now. It is over when nothing is under way and nothing is due. ``workers`` 0:
-    one at a time, in this process. Close the generator, or interrupt it, and the work under way is
-    asked to stop; it does at its next part. What a piece raises is raised here.
+    one at a time, in this process. Close the generator, or interrupt it, and the work under way
+    ends at once, as it does when this process is killed. What a piece raises is raised here.
 
     Raises:
         RunError: when a process was killed from outside, as for its memory.
@@ -70,7 +71,7 @@ def spread(
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_begin, initargs=(stop, threads)
     )
-    under_way: dict[Future[Out | None], Work[Out]] = {}
+    under_way: dict[Future[Out], Work[Out]] = {}
     try:
         while True:
             while len(under_way) < workers and (work := due()) is not None:
@@ -78,9 +79,7 @@ def spread(
             if not under_way:
                 return
             for future in wait(under_way, timeout=LOOK, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                assert result is not None, "only a stop leaves work without a result"
-                yield Done(under_way.pop(future), result)
+                yield Done(under_way.pop(future), future.result())
     except BrokenProcessPool:
         raise RunError(
             "a worker process was killed, perhaps for its memory; the same command goes on from "
@@ -108,29 +107,26 @@ def _here(due: Callable[[], Work[Out] | None], threads: int) -> Iterator[Part[Ou
         torch.set_num_threads(before)
 
 
-_stop: Flag | None = None  # of this process, if it is a worker
-_parent = 0
-
-
 def _begin(stop: Flag, threads: int) -> None:
-    """Once a worker: Ctrl-C reaches it too, but it is the driver that says when to stop."""
-    global _stop, _parent  # a pool has no other place for what its workers share
-    _stop, _parent = stop, os.getppid()
+    """Once a worker. Ctrl-C reaches it too, but it is the driver that says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    threading.Thread(target=_end, args=(stop, os.getppid()), daemon=True).start()
 
 
-def _run(work: Work[Out]) -> Out | None:
-    """In a worker: all of a piece; None if it was told to stop, or if nobody waits for it."""
-    assert _stop is not None
+def _end(stop: Flag, parent: int) -> None:
+    """End this worker at once when it is told to, or when nobody is left that waits for it."""
+    while not stop.wait(LOOK) and os.getppid() == parent:
+        pass
+    os._exit(1)  # whatever it does: what is on disk lets another go on
+
+
+def _run(work: Work[Out]) -> Out:
+    """In a worker: all of a piece."""
     parts = work()
     try:
         while True:
             next(parts)
-            if _stop.is_set() or os.getppid() != _parent:
-                return None
     except StopIteration as end:
         result: Out = end.value
         return result
-    finally:
-        parts.close()
