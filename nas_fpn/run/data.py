@@ -15,7 +15,7 @@ from nas_fpn.detect.shapes import VERSION, write_shapes
 from nas_fpn.errors import DataError
 from nas_fpn.proxy.settings import DataSettings
 
-__all__ = ["Data", "read_data"]
+__all__ = ["Data", "embedded", "read_data"]
 
 VAL_FRACTION = 0.2  # of train, where no val is given
 TEST_FRACTION = 0.5  # of val, where no test is given
@@ -41,7 +41,7 @@ def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_war
             share an image.
     """
     if settings.images is None:
-        settings = _embedded(settings, cache, image_size=image_size)
+        settings = embedded(settings, cache, image_size=image_size)
     notes: list[str] = []
     given = {
         split: _read(path, settings, notes)
@@ -73,7 +73,8 @@ def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_war
     return Data(train, val, test, warmup, tuple(notes))
 
 
-def _embedded(settings: DataSettings, cache: Path, *, image_size: int) -> DataSettings:
+def embedded(settings: DataSettings, cache: Path, *, image_size: int) -> DataSettings:
+    """Draw the embedded scenes under ``cache``, unless they are there; the settings of the files."""
     counts = {
         "train": settings.shapes_train,
         "val": settings.shapes_val,
