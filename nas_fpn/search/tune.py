@@ -7,6 +7,7 @@ trial is the loop's, so that one worker writes the same record as ``local.py``, 
 import logging
 import os
 import queue
+import secrets
 import socket
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 import ray
 import torch  # isort: split  # before ray: a driver that loads torch late has been seen to die
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.search import Searcher
 
 from nas_fpn.errors import RunError
@@ -62,8 +64,9 @@ def search_on_ray(
 
     ``evaluate`` travels to the workers once each, by pickle; ``threads`` is what each may use of
     OpenMP and torch; ``cpus`` and ``gpus`` (a fraction shares one) are what a trial reserves.
-    ``address`` "local" starts Ray here and stops it at the end; any other connects to a cluster,
-    whose nodes must share the folder ``storage``. A session of Ray that is there already is used.
+    ``address`` "local" starts Ray here, on loopback, and stops it at the end; any other connects to
+    a cluster, whose nodes must share the folder ``storage``. A session of Ray that is there already
+    is used.
 
     A trial whose worker dies is tried again twice, then failed. One that takes longer than
     ``seconds`` is failed at once, and its worker killed. Close the generator, or interrupt it,
@@ -368,7 +371,6 @@ def session(
         }
         variables = {"OMP_NUM_THREADS": str(threads), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
         if address == "local":
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback; and no token at home
             # The workers run what this process runs, installed or not.
             paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -377,13 +379,38 @@ def session(
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
-        context = ray.init(address=address, runtime_env={"env_vars": variables}, **settings)
+        with _loopback(on=address == "local"):
+            context = ray.init(address=address, runtime_env={"env_vars": variables}, **settings)
         try:
             if address == "local":
                 _check(resources, ray.cluster_resources())
             yield folder, context.dashboard_url or ""
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _loopback(*, on: bool) -> Iterator[None]:
+    """What Ray starts meanwhile listens on 127.0.0.1 only, and asks for a token.
+
+    Else every process of it would listen on all addresses of the machine and run what anybody
+    sends. Ray has this for macOS and Windows, by a constant and a variable. It asks for a token
+    unless ``RAY_AUTH_MODE`` says otherwise; one in the environment leaves none at home.
+    """
+    if not on:
+        yield
+        return
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    name, was = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    before = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = was
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _check(resources: Mapping[str, float], there: Mapping[str, float]) -> None:
