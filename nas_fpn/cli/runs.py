@@ -50,6 +50,7 @@ def search(
     Example: nas-fpn search runs/quickstart
     """
     from nas_fpn.run import drive_here, read_run, search_run, watch_of
+    from nas_fpn.search.local import NO_ROOM
 
     asked = read_run(run)
     drive = drive_here
@@ -67,6 +68,15 @@ def search(
         raise typer.Exit(130) from None
     except FloatingPointError as fault:
         typer.echo(f"{run}: {fault}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as fault:
+        if fault.errno not in NO_ROOM:
+            raise
+        typer.echo(f"{fault.filename or run}: {fault.strerror}", err=True)
+        typer.echo(
+            f"what is on record stays; once this can be written, nas-fpn search {run} goes on",
+            err=True,
+        )
         raise typer.Exit(1) from None
     if not watch.any_complete:
         typer.echo(f"{run}: no trial is complete; nas-fpn table {run} has the reasons", err=True)

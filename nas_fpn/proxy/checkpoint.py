@@ -46,7 +46,10 @@ def store(
     steps: int,
     seconds: float,
 ) -> None:
-    """Write the file of a training after ``steps``; a killed writer leaves none, or the whole."""
+    """Write the file of a training after ``steps``; a killed writer leaves none, or the whole.
+
+    Raises OSError, with the path, where the disk takes no more; nothing is left of the file then.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items() if v is not None}
@@ -58,11 +61,15 @@ def store(
     path = checkpoint_file(checkpoint.folder, checkpoint.trial, steps)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as fault:
+        partial.unlink(missing_ok=True)
+        raise OSError(fault.errno, fault.strerror, str(path)) from None
 
 
 def restore(

@@ -10,10 +10,10 @@ from nas_fpn.search.loop import Loop
 from nas_fpn.search.plan import Due, Evaluate
 from nas_fpn.search.progress import Progress
 
-__all__ = ["advance", "search_here", "training"]
+__all__ = ["NO_ROOM", "advance", "search_here", "training"]
 
 # Of a disk that is full or not to be written: no trial's fault, and it would fail the next as well.
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 
 
 def search_here(

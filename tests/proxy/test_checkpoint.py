@@ -202,3 +202,16 @@ def test_shipped_necks_go_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     for begin, pause in ((0, 2), (2, 4), (4, None)):
         parts += reports(Checkpoint(tmp_path, 0, name, begin, pause))
     assert parts == reports(None)
+
+
+def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        list(training(Checkpoint(tmp_path, 12, "this one", 0, 3)))
+    assert caught.value.filename == str(checkpoint_file(tmp_path, 12, 3))
+    assert list(tmp_path.iterdir()) == []
