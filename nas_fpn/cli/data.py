@@ -1,14 +1,14 @@
-"""Verbs on data: write the embedded scenes, check a COCO file."""
+"""Verbs on data: write the embedded scenes, check a COCO file, convert VOC and YOLO."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from nas_fpn.cli.arguments import Json
 from nas_fpn.cli.output import print_json
 
-__all__ = ["data_check", "data_shapes"]
+__all__ = ["data_check", "data_convert", "data_shapes"]
 
 
 def data_shapes(
@@ -66,4 +66,50 @@ def data_check(
         typer.echo(f"left out: {line}")
     typer.echo(
         f"{file}: {len(dataset.images)} images, {boxes} boxes, {len(dataset.categories)} categories"
+    )
+
+
+def data_convert(
+    folder: Annotated[Path, typer.Argument(help="A VOC or YOLO folder; it stays as it is.")],
+    to: Annotated[Path, typer.Option(help="Where train.json, val.json, test.json are written.")],
+    format_: Annotated[
+        Literal["voc", "yolo"] | None, typer.Option("--format", help="Absent: what is there says.")
+    ] = None,
+    zero_based: Annotated[
+        bool, typer.Option("--zero-based", help="VOC files whose pixels are counted from 0.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option(help="Leave faulty entries out, and list them.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Convert VOC or YOLO to COCO JSON; every fault is named, and what was noticed is said.
+
+    Example: nas-fpn data convert path/to/VOC2007 --to voc2007
+    """
+    from nas_fpn.detect.convert import convert
+
+    done = convert(folder, to, kind=format_, zero_based=zero_based, skip_bad=skip_bad)
+    if json_:
+        print_json(
+            {
+                "format": done.kind,
+                "files": {split: str(path) for split, path in done.files.items()},
+                "images": done.images,
+                "boxes": done.boxes,
+                "categories": list(done.names),
+                "notes": list(done.notes),
+                "skipped": list(done.skipped),
+            }
+        )
+        return
+    for line in done.skipped:
+        typer.echo(f"left out: {line}")
+    for line in done.notes:
+        typer.echo(line)
+    for split, path in done.files.items():
+        typer.echo(f"{path}: {done.images[split]} images, {done.boxes[split]} boxes")
+    typer.echo(
+        f"{len(done.names)} categories: {', '.join(done.names)}\n"
+        f"now: nas-fpn init runs/mine --data {to} --images {folder}"
     )

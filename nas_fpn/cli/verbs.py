@@ -5,15 +5,17 @@ from collections.abc import Sequence
 
 import typer
 
-from nas_fpn.cli.data import data_check, data_shapes
+from nas_fpn.cli.data import data_check, data_convert, data_shapes
 from nas_fpn.cli.diff import diff
 from nas_fpn.cli.export import export
 from nas_fpn.cli.live import dashboard, mirror
 from nas_fpn.cli.output import complain
+from nas_fpn.cli.predict import predict
 from nas_fpn.cli.report import report
 from nas_fpn.cli.runs import init, search, table
 from nas_fpn.cli.simulate import simulate
 from nas_fpn.cli.spaces import check, necks, sample, show, size
+from nas_fpn.cli.train import train
 from nas_fpn.cli.watch import watch
 from nas_fpn.errors import DataError, RunError, SpaceError
 
@@ -42,12 +44,15 @@ for _verb in (
     mirror,
     simulate,
     export,
+    train,
+    predict,
 ):
     app.command()(_verb)
 
-_data = typer.Typer(help="Data: write the embedded scenes, check a COCO file.")
+_data = typer.Typer(help="Data: write the embedded scenes, check a COCO file, convert others.")
 _data.command("shapes")(data_shapes)
 _data.command("check")(data_check)
+_data.command("convert")(data_convert)
 app.add_typer(_data, name="data")
 
 

@@ -5,6 +5,7 @@ from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, m
 from nas_fpn.detect.build import build_detector, inference_settings
 from nas_fpn.detect.coco import read_coco
 from nas_fpn.detect.consistent import inference_state_dict
+from nas_fpn.detect.convert import Converted, convert
 from nas_fpn.detect.dataset import Category, Dataset, Image, split_dataset, take, to_coco
 from nas_fpn.detect.decode import decode
 from nas_fpn.detect.detector import Detector, Pyramid
@@ -38,6 +39,7 @@ __all__ = [
     "BackboneWithNeck",
     "Category",
     "ClassMatches",
+    "Converted",
     "Dataset",
     "DenseHead",
     "Detections",
@@ -59,6 +61,7 @@ __all__ = [
     "average_precision",
     "boxes_to_distances",
     "build_detector",
+    "convert",
     "decode",
     "detection_losses",
     "distances_to_boxes",
