@@ -10,6 +10,7 @@ rounded up, which is the size of that level there too; what is left over, the ce
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +27,7 @@ __all__ = [
     "Stride",
     "Subsample",
     "bilinear",
+    "maxpool_zero",
     "nearest",
 ]
 
@@ -70,31 +72,36 @@ class Sni(nn.Module):
 class MaxPool(nn.Module):
     """Maximum over windows of ``ratio`` x ``ratio``, side by side.
 
-    ``pad="ceil"``: a window that reaches over the right or bottom edge takes what is there
-    (TensorFlow's SAME wherever it pads no row in front, so NAS-FPN's own code at even sizes).
-    ``pad="zero"`` is mmcv's rule: the window is the feature's side over the target's, rounded up,
-    and zeros fill up to its multiple, half of them (rounded down) in front; they take part in the
-    maximum. NAS-FPN (Ghiasi et al. 2019, arXiv:1904.07392).
+    A window that reaches over the right or bottom edge takes what is there (TensorFlow's SAME
+    wherever it pads no row in front, so NAS-FPN's own code at even sizes). NAS-FPN (Ghiasi et al.
+    2019, arXiv:1904.07392).
     """
 
-    def __init__(self, ratio: int, *, pad: str = "ceil") -> None:
+    def __init__(self, ratio: int) -> None:
         super().__init__()
         self.ratio = ratio
-        self.pad = pad
 
     def forward(self, feature: Tensor, size: Sequence[int]) -> Tensor:
         """Take [B, C, h, w] to [B, C, H, W]."""
-        if self.pad == "ceil":
-            return F.max_pool2d(feature, self.ratio, ceil_mode=True)
-        high = -(feature.shape[-2] // -size[0])
-        wide = -(feature.shape[-1] // -size[1])
-        rows = high * size[0] - feature.shape[-2]
-        columns = wide * size[1] - feature.shape[-1]
-        if rows or columns:  # a pad of nothing is a copy
-            feature = F.pad(
-                feature, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-            )
-        return F.max_pool2d(feature, (high, wide))
+        del size
+        return F.max_pool2d(feature, self.ratio, ceil_mode=True)
+
+
+def maxpool_zero(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """Maximum over windows side by side, by mmcv's rule: [B, C, h, w] to [B, C, H, W].
+
+    The window is the feature's side over the target's, rounded up, and zeros fill up to its
+    multiple, half of them (rounded down) in front; they take part in the maximum
+    (``maxpool[pad=zero]``).
+    """
+    high = (feature.shape[-2] + size[0] - 1) // size[0]  # ONNX divides towards zero
+    wide = (feature.shape[-1] + size[1] - 1) // size[1]
+    rows = high * size[0] - feature.shape[-2]
+    columns = wide * size[1] - feature.shape[-1]
+    if rows or columns:  # a pad of nothing is a copy
+        around = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        feature = F.pad(feature, around)
+    return F.max_pool2d(feature, (high, wide))
 
 
 class MaxPool3(nn.Module):
@@ -131,7 +138,8 @@ class MaxPool3(nn.Module):
 
     def _around(self, side: int) -> tuple[int, int]:
         """Rows before and behind: as many as the last window lacks, the odd one behind."""
-        lacking = max(0, (-(side // -self.stride) - 1) * self.stride + self.side - side)
+        last = (side - 1) // self.stride * self.stride  # where the last window begins
+        lacking = max(0, last + self.side - side)
         return lacking // 2, lacking - lacking // 2
 
 

@@ -40,8 +40,8 @@ class Deconv(nn.ModuleList):
         ratio = 2 ** len(self)
         for convolution in self:
             ratio //= 2
-            high = min(2 * feature.shape[-2], -(size[0] // -ratio))
-            wide = min(2 * feature.shape[-1], -(size[1] // -ratio))
+            high = min(2 * feature.shape[-2], (size[0] + ratio - 1) // ratio)
+            wide = min(2 * feature.shape[-1], (size[1] + ratio - 1) // ratio)
             feature = convolution(feature)  # [B, C, 2h + kernel - 2, 2w + kernel - 2]
             feature = feature[
                 ..., self.before : self.before + high, self.before : self.before + wide
