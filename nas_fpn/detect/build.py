@@ -1,6 +1,7 @@
 """From the settings of a detector, a backbone and a neck to a torchvision detector."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,10 +9,10 @@ from torch import nn
 from nas_fpn.detect.body import BackboneWithNeck
 from nas_fpn.detect.one_stage import make_fcos, make_retinanet, make_ssd
 from nas_fpn.detect.recursive import RecursiveBackboneWithNeck, make_switchable
-from nas_fpn.detect.settings import DetectorSettings, Kind
+from nas_fpn.detect.settings import TOWERS, DetectorSettings, Kind
 from nas_fpn.detect.two_stage import make_faster_rcnn, supervise_laterals, take_proposals
 
-__all__ = ["build_detector", "inference_settings"]
+__all__ = ["build_detector", "heads_of", "inference_settings"]
 
 NMS: Mapping[Kind, float] = {
     "fcos": 0.6,
@@ -89,81 +90,71 @@ def _body(settings: DetectorSettings, backbone: nn.Module, neck: nn.Module, *, s
     )
 
 
+def heads_of(settings: DetectorSettings) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """The function that puts the heads on a body, and what the settings tell it, by argument."""
+    known: dict[str, Any] = {
+        "score_threshold": settings.score_threshold,
+        "nms_threshold": settings.nms_threshold or NMS[settings.kind],
+        "detections": settings.detections,
+    }
+    if settings.kind in TOWERS:
+        known["depth"] = settings.head_depth
+        known["coupled"] = settings.tower == "coupled"
+    if settings.kind == "fcos":
+        return make_fcos, {**known, "norm": settings.head_norm != "none"}
+    known["anchor_size"] = settings.anchor_size
+    if settings.kind == "retinanet":
+        return make_retinanet, {**known, "norm": settings.head_norm == "group"}
+    if settings.kind == "ssd":
+        return make_ssd, known
+    return make_faster_rcnn, {
+        **known,
+        "rpn_depth": settings.rpn_depth,
+        "rpn_positive_iou": settings.rpn_positive_iou,
+        "rpn_negative_iou": settings.rpn_negative_iou,
+        "rpn_samples": settings.rpn_samples,
+        "proposals_train": settings.proposals_train,
+        "proposals_test": settings.proposals_test,
+        "roi": settings.roi,
+        "roi_rule": settings.roi_rule,
+        "roi_levels": settings.roi_levels,
+        "roi_canonical_size": settings.roi_canonical_size,
+        "box_head": settings.box_head,
+        "box_width": settings.box_width,
+        "box_samples": settings.box_samples,
+    }
+
+
 def _one_stage(
     settings: DetectorSettings, body: Body, *, num_classes: int, image_size: int
 ) -> nn.Module:
-    nms = settings.nms_threshold or NMS[settings.kind]
-    detector: nn.Module
-    if settings.kind == "fcos":
-        detector = make_fcos(
-            body,
-            levels=body.levels,
-            channels=body.out_channels,
-            num_classes=num_classes,
-            image_size=image_size,
-            depth=settings.head_depth,
-            coupled=settings.tower == "coupled",
-            norm=settings.head_norm != "none",
-            score_threshold=settings.score_threshold,
-            nms_threshold=nms,
-            detections=settings.detections,
+    make, told = heads_of(settings)
+    if settings.kind == "ssd":
+        return make(
+            body, channels=body.widths, num_classes=num_classes, image_size=image_size, **told
         )
-    elif settings.kind == "retinanet":
-        detector = make_retinanet(
-            body,
-            levels=body.levels,
-            channels=body.out_channels,
-            num_classes=num_classes,
-            image_size=image_size,
-            depth=settings.head_depth,
-            coupled=settings.tower == "coupled",
-            norm=settings.head_norm == "group",
-            anchor_size=settings.anchor_size,
-            score_threshold=settings.score_threshold,
-            nms_threshold=nms,
-            detections=settings.detections,
-        )
-    else:
-        detector = make_ssd(
-            body,
-            channels=body.widths,
-            num_classes=num_classes,
-            image_size=image_size,
-            anchor_size=settings.anchor_size,
-            score_threshold=settings.score_threshold,
-            nms_threshold=nms,
-            detections=settings.detections,
-        )
-    return detector
+    return make(
+        body,
+        levels=body.levels,
+        channels=body.out_channels,
+        num_classes=num_classes,
+        image_size=image_size,
+        **told,
+    )
 
 
 def _two_stage(
     settings: DetectorSettings, body: Body, *, num_classes: int, image_size: int, seed: int
 ) -> nn.Module:
+    _, told = heads_of(settings)
     detector: nn.Module = make_faster_rcnn(
         body,
         levels=body.levels,
         channels=body.out_channels,
         num_classes=num_classes,
         image_size=image_size,
-        anchor_size=settings.anchor_size,
-        rpn_depth=settings.rpn_depth,
-        rpn_positive_iou=settings.rpn_positive_iou,
-        rpn_negative_iou=settings.rpn_negative_iou,
-        rpn_samples=settings.rpn_samples,
-        proposals_train=settings.proposals_train,
-        proposals_test=settings.proposals_test,
-        roi=settings.roi,
-        roi_rule=settings.roi_rule,
-        roi_levels=settings.roi_levels,
-        roi_canonical_size=settings.roi_canonical_size,
-        box_head=settings.box_head,
-        box_width=settings.box_width,
-        box_samples=settings.box_samples,
-        score_threshold=settings.score_threshold,
-        nms_threshold=settings.nms_threshold or NMS[settings.kind],
-        detections=settings.detections,
         seed=seed,
+        **told,
     )
     if settings.kind == "fast_rcnn":
         detector = take_proposals(detector, image_size=image_size)
