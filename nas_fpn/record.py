@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, Self, get_args
 
 from nas_fpn.errors import RunError
 from nas_fpn.lock import Lock
+from nas_fpn.strange import check_facts, check_name, decoded
 
 __all__ = [
     "CLOCKED",
@@ -290,11 +291,8 @@ def _parse(path: Path, data: bytes) -> tuple[History, int]:
 
 
 def _decode(row: bytes, place: str) -> Event:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        event = json.loads(row.decode(), parse_constant=refuse)
+        event = decoded(row)
     except ValueError as error:
         _fail(place, f"{error}: {_shown(row)}")
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
@@ -312,12 +310,14 @@ def _add(event: Event, events: list[Event], entries: list[Entry], place: str) ->
             _fail(place, f"version {version} is newer than this nas_fpn reads ({VERSION})")
     elif kind == "run":
         _fail(place, 'a second event "run"')
-    if kind in {"ask", "report", "pause", "promote", "tell"}:
-        try:
+    try:
+        if kind in {"ask", "report", "pause", "promote", "tell"}:
             add_trial(event, entries)
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            _fail(place, f"{kind}: {what}")
+        else:
+            check_facts(event, len(entries))
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        _fail(place, f"{kind}: {what}")
     events.append(event)
 
 
@@ -333,7 +333,8 @@ def add_trial(event: Event, entries: list[Entry]) -> None:
         genotype = event["genotype"]
         if genotype is not None:
             genotype = tuple(_whole(index, "genotype") for index in genotype)
-        texts = (str(event["source"]), genotype, str(event["neck"]), str(event["text"]))
+        neck = check_name(event["neck"], "neck")  # it becomes the name of a folder
+        texts = (str(event["source"]), genotype, neck, str(event["text"]))
         entries.append(Entry(number, *texts, _numbers(event["cost"], "cost")))
         return
     if not 0 <= number < len(entries):
@@ -344,7 +345,8 @@ def add_trial(event: Event, entries: list[Entry]) -> None:
     if event["event"] in {"pause", "promote"}:
         entries[number] = _moved(entry, event["event"], _whole(event["steps"], "steps"))
         return
-    scores, seconds = _numbers(event["scores"], "scores"), float(event["seconds"])
+    scores = _numbers(event["scores"], "scores")
+    seconds = _numbers({"seconds": event["seconds"]}, "the number")["seconds"]
     steps = _whole(event["steps"], "steps")
     if event["event"] == "report":
         reports = (*entry.reports, Report(steps, scores, seconds))
@@ -355,7 +357,8 @@ def add_trial(event: Event, entries: list[Entry]) -> None:
         raise ValueError(f"state must be one of {', '.join(get_args(State))}, but got {state!r}")
     if of is not None and not 0 <= _whole(of, "of") < number:
         raise ValueError(f"of must name an earlier trial, but got {of}")
-    outcome = Outcome(state, scores, steps, seconds, event["reason"], of)
+    reason = None if event["reason"] is None else str(event["reason"])
+    outcome = Outcome(state, scores, steps, seconds, reason, of)
     entries[number] = replace(entry, outcome=outcome, paused=False)
 
 

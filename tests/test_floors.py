@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "lock": 0,
     "record": 0,
+    "strange": 0,
     "language": 0,
     "necks": 1,
     "detect": 2,

@@ -80,10 +80,10 @@ def test_a_record_that_does_not_exist_is_empty(path: Path) -> None:
 
 
 def test_unknown_fields_and_events_are_kept(path: Path) -> None:
-    verdict = {"event": "verdict", "best": 0, "p": 0.02}
+    weather = {"event": "weather", "best": 0, "p": 0.02}
     asked = {**ask_event(BASELINE), "colour": "blue"}
-    history = read_history(write(path, {**RUN, "host": "x"}, asked, verdict))
-    assert history.events == ({**RUN, "host": "x"}, asked, verdict)
+    history = read_history(write(path, {**RUN, "host": "x"}, asked, weather))
+    assert history.events == ({**RUN, "host": "x"}, asked, weather)
 
 
 def test_a_trial_under_way_has_no_outcome(path: Path) -> None:

@@ -1,0 +1,138 @@
+"""What a run folder holds, read as if a stranger had made it: within the folder, within bounds.
+
+A record can be mailed, unpacked and looked at. Its paths must not lead out of it, its numbers and
+lines must not cost a machine its memory, and its facts must be of the types that readers expect.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nas_fpn.errors import RunError
+
+__all__ = ["MOST_BYTES", "bounded", "check_facts", "check_name", "decoded", "inside"]
+
+MOST_BYTES = 1 << 24  # of one line of a record, and of any other text that a run folder holds
+MOST_DIGITS = 18  # of a whole number: what 64 bits hold
+MOST_WORKERS = 1 << 20
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def inside(folder: Path, name: str | Path) -> Path:
+    """The path of ``name`` in a run folder. Raises RunError where it, or a link, leads out of it.
+
+    >>> inside(Path("runs"), "../x")
+    Traceback (most recent call last):
+    ...
+    nas_fpn.errors.RunError: runs/../x: leads out of the run's folder
+    a run that is only looked at is read and written within its folder
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RunError(
+            f"{path}: leads out of the run's folder\n"
+            "a run that is only looked at is read and written within its folder"
+        )
+    return path
+
+
+def bounded(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a plain file. Raises RunError for one that is larger, OSError as ``open``."""
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise RunError(f"{path}: is larger than the {most >> 10} KiB that such a file may have")
+    return content
+
+
+def decoded(content: bytes) -> Any:
+    """JSON without NaN, of whole numbers within 64 bits. Raises ValueError for what is none."""
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{len(content) >> 20} MiB are too long; at most {MOST_BYTES >> 20} are")
+    try:
+        return json.loads(content.decode(), parse_constant=_refuse, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def check_facts(event: Mapping[str, Any], trials: int) -> None:
+    """Hold what readers use of an event that is no trial's against its type.
+
+    ``trials`` have been asked for so far. Raises KeyError, TypeError or ValueError.
+    """
+    kind = event["event"]
+    if kind == "run":
+        _header(event)
+    elif kind == "drift":
+        _header(_of(event["header"], dict, "header"))
+    elif kind == "budget":
+        _of(event["trials"], int, "trials")
+    elif kind == "verdict":
+        for side in ("trial", "control"):
+            if not 0 <= _of(event[side], int, side) < trials:
+                raise ValueError(f"{side} {event[side]} was never asked")
+            scores = _of(event["scores"][side], list, f"scores {side}")
+            if not scores or not all(isinstance(one, int | float) for one in scores):
+                raise TypeError(f"scores {side} must be numbers, but got {_shown(scores)}")
+        if len(event["scores"]["trial"]) != len(event["scores"]["control"]):
+            raise ValueError("scores must be pairs")
+        _of(event["objective"], str, "objective")
+        _of(event["split"], str, "split")
+
+
+def check_name(value: object, what: str) -> str:
+    """A name that may become part of a path. Raises ValueError for any other."""
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise ValueError(f"{what} must be letters, digits, _, . and -, but got {_shown(value)}")
+    return value
+
+
+def _header(header: Mapping[str, Any]) -> None:
+    settings = _of(header.get("settings", {}), dict, "settings")
+    _texts(settings.get("notes", []), "notes")
+    asked = settings.get("objective", "ap")
+    _texts([asked] if isinstance(asked, str) else asked, "objective", least=1)
+    for name in ("budget", "proxy"):
+        _of(settings.get(name, {}), dict, name)
+    for name in ("controller_settings", "limits", "backbone", "halving"):
+        _of(settings.get(name) or {}, dict, name)
+    trials = settings.get("budget", {}).get("trials")
+    _of(0 if trials is None else trials, int, "budget.trials")
+    for name, value in _of(header.get("words", {}), dict, "words").items():
+        _of(value, str, f"words {name!r}")
+    _of(header.get("packages") or {}, dict, "packages")
+    machine = _of(header.get("machine", {}), dict, "machine")
+    ray = _of(machine.get("ray", {}), dict, "machine.ray")
+    if not 0 <= _of(ray.get("workers", 1), int, "workers") <= MOST_WORKERS:
+        raise ValueError(f"workers must be at most {MOST_WORKERS}, but got {ray['workers']}")
+
+
+def _texts(value: object, name: str, *, least: int = 0) -> None:
+    texts = _of(value, list, name)
+    if len(texts) < least or not all(isinstance(one, str) for one in texts):
+        raise TypeError(f"{name} must be texts, but got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """A value in a message, cut short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _of(value: object, kind: type, name: str) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} must be of type {kind.__name__}, but got {_shown(value)}")
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits.removeprefix("-")) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
