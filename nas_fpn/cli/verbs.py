@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from nas_fpn.cli.confirm import confirm
 from nas_fpn.cli.data import data_check, data_convert, data_shapes
 from nas_fpn.cli.diff import diff
 from nas_fpn.cli.export import export
@@ -37,6 +38,7 @@ for _verb in (
     necks,
     init,
     search,
+    confirm,
     watch,
     table,
     report,

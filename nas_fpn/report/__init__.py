@@ -2,6 +2,13 @@
 
 from nas_fpn.report.answer import answer_json, answer_text, verdict
 from nas_fpn.report.bootstrap import Spread, image_weights, spread_of_gap
+from nas_fpn.report.confirmed import (
+    confirmed_json,
+    confirmed_said,
+    confirmed_table,
+    confirmed_text,
+    last_confirmed,
+)
 from nas_fpn.report.frames import Frames, frames
 from nas_fpn.report.front import best_entry, front
 from nas_fpn.report.front_plot import draw_front, name_of
@@ -39,6 +46,10 @@ __all__ = [
     "answer_text",
     "best_entry",
     "checked_on_test",
+    "confirmed_json",
+    "confirmed_said",
+    "confirmed_table",
+    "confirmed_text",
     "decide",
     "detectable",
     "draw_front",
@@ -46,6 +57,7 @@ __all__ = [
     "frames",
     "front",
     "image_weights",
+    "last_confirmed",
     "name_of",
     "noise_of",
     "open_run",

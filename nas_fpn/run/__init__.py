@@ -1,6 +1,7 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
 from nas_fpn.run.best import export_from_run, export_untrained, trial_entry
+from nas_fpn.run.confirm import Confirmed, confirm_run
 from nas_fpn.run.follow import follow, is_over
 from nas_fpn.run.look import Look, rows
 from nas_fpn.run.own_words import prove_words, read_words
@@ -13,6 +14,7 @@ from nas_fpn.run.watch import Watch, watch_of
 __all__ = [
     "Begun",
     "Checked",
+    "Confirmed",
     "Drive",
     "Event",
     "Look",
@@ -20,6 +22,7 @@ __all__ = [
     "RunSettings",
     "Step",
     "Watch",
+    "confirm_run",
     "data_files",
     "drive_here",
     "export_from_run",

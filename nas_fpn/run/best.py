@@ -17,6 +17,14 @@ from nas_fpn.language import Architecture, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import CLOCKED, Entry, Report, read_history
 from nas_fpn.report import best_entry, draw_front, front, name_of
+from nas_fpn.run.confirmed_weights import (
+    MARK,
+    EndToEnd,
+    end_to_end,
+    export_end_to_end,
+    is_settled,
+    named_neck,
+)
 from nas_fpn.run.own_words import read_words
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run, read_run
@@ -31,7 +39,6 @@ __all__ = [
 ]
 
 STAGE = "training the best neck once more, for its weights"
-MARK = "trial.json"  # which trial of which record a folder holds
 STATISTICS = "features.safetensors"  # what the features were standardised with
 
 
@@ -67,7 +74,7 @@ def export_best(
         yield from export_front(entries, objectives, trainer, folder, notes=notes)
         return
     best = best_entry(entries, objectives[0])
-    if best is not None and not _is_there(best, folder):
+    if best is not None and not _is_there(best, folder) and not is_settled(best, folder):
         yield from _export_trial(best, trainer, folder, notes=notes)
 
 
@@ -79,19 +86,24 @@ def export_front(
     *,
     notes: Sequence[str],
     form: Form = PLAIN,
+    confirmed: Mapping[str, EndToEnd] | None = None,
 ) -> Iterator[Step]:
     """Export every neck of the front to ``folder``, and what joins them; yield how far it is.
 
     A folder each, named by trial and neck; ``front.svg`` draws them, ``front.json`` lists them,
-    ``README.md`` shows both. A neck that is there already is not trained again; one that is no
-    longer on the front keeps its folder.
+    ``README.md`` shows both. Those ``confirmed`` leave with their weights from a detector. A neck
+    that is there already is not trained again; one that is no longer on the front keeps its folder.
     """
     best = front(entries, objectives)
     if not best:
         return
     for entry in best:
         place = folder / _folder_name(entry)
-        if not _is_there(entry, place, form):
+        if _is_there(entry, place, form) or is_settled(entry, place):
+            continue
+        if confirmed is not None and entry.neck in confirmed:
+            export_end_to_end(confirmed[entry.neck], place, words=trainer.words, form=form)
+        else:
             yield from _export_trial(entry, trainer, place, notes=notes, form=form)
     rows = [_mark(entry) | {"folder": _folder_name(entry)} for entry in best]
     listed = {"objectives": list(objectives), "front": rows}
@@ -137,7 +149,9 @@ def export_from_run(
 ) -> Iterator[Step]:
     """Export one trial of a run with trained weights; yield how far it is.
 
-    None: the best one, or of a run with several objectives every neck of the front.
+    None: the best one, or of a run with several objectives every neck of the front; the one that
+    a verdict end to end names, if there is one. A neck of that verdict leaves with its weights from
+    a detector.
 
     Raises:
         RunError: where the record, the trial or the bank is missing.
@@ -150,11 +164,18 @@ def export_from_run(
     halving = run.settings.halving
     rungs = () if halving is None else halving.rungs
     words = read_words(run)
+    confirmed = end_to_end(run.folder, history)
     trainer = Trainer(bank, run.settings.proxy, run.settings.seed, rungs=rungs, words=words)
     notes = header.get("settings", {}).get("notes", ())
     if number is None and len(run.settings.objectives) > 1:
         objectives = run.settings.objectives
-        yield from export_front(history.entries, objectives, trainer, to, notes=notes, form=form)
+        yield from export_front(
+            history.entries, objectives, trainer, to, notes=notes, form=form, confirmed=confirmed
+        )
+        return
+    named = None if number is not None else next(map(named_neck, confirmed.values()), None)
+    if (neck := named or entry.neck) in confirmed:
+        export_end_to_end(confirmed[neck], to, words=words, form=form)
     else:
         yield from _export_trial(entry, trainer, to, notes=notes, form=form)
 

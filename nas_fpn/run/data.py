@@ -74,7 +74,7 @@ def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_war
 
 
 def embedded(settings: DataSettings, cache: Path, *, image_size: int) -> DataSettings:
-    """Draw the embedded scenes under ``cache``, unless they are there; the settings of the files."""
+    """Draw the embedded scenes under ``cache``, unless they are there; settings that name them."""
     counts = {
         "train": settings.shapes_train,
         "val": settings.shapes_val,

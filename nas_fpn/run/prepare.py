@@ -18,6 +18,7 @@ from nas_fpn.language import Architecture, lower
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.building import build_bank
+from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import pick_device
 from nas_fpn.proxy.warmup import load_images, warm_up
@@ -94,7 +95,7 @@ def _warmed(
     """Give ``backbone`` the weights of the warm-up, those on disk or new ones; return the file."""
     settings = run.settings.proxy
     total = run.backbone.warmup_steps
-    path = folder / f"backbone-{_warmup_key(run, backbone.levels, neck, data)}.safetensors"
+    path = folder / f"backbone-{_warmup_key(run, backbone, neck, data)}.safetensors"
     if not path.is_file():
         channels = [backbone.channels[level] for level in lower(neck).inputs]
         module = Neck(neck, channels, seed=run.settings.seed)
@@ -112,18 +113,20 @@ def _warmed(
     return path
 
 
-def _warmup_key(run: Run, levels: Sequence[int], neck: Architecture, data: Dataset) -> str:
+def _warmup_key(run: Run, backbone: Backbone, neck: Architecture, data: Dataset) -> str:
     """A hash of all that decides the weights after the warm-up."""
     sizes = [image.path.stat().st_size for image in data.images]
     parts: list[Any] = [
         run.settings.seed,
         run.backbone.model_dump(mode="json"),
         {key: getattr(run.settings.proxy, key) for key in _warmup_fields()},
-        list(levels),
+        list(backbone.levels),
         str(neck),
         to_coco(data),
         sizes,
     ]
+    if own_file(run.backbone.name) is not None:  # its code decides them too
+        parts.append(backbone.fingerprint())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -51,7 +51,7 @@ class TrainJob:
     start from, else they start from ``seed``, as do the heads and the order of the images.
     ``split`` is where the trained detector is scored; while it trains it is scored on val.
     ``cache`` is where the embedded scenes are drawn, if no data is given; None: in the folder.
-    ``warmed`` is a state dict of the backbone's net, cut to the levels of the neck, in place of
+    ``warmed`` is a state dict of the backbone's net, as deep as the neck reads, in place of
     ``backbone.weights``.
     """
 
@@ -166,7 +166,8 @@ def _build(job: TrainJob, architecture: Architecture, data: Data) -> tuple[nn.Mo
     levels = lower(architecture).inputs
     backbone = build_backbone(job.backbone, levels, seed=job.seed)
     if job.warmed is not None:
-        backbone.net.load_state_dict(load_file(job.warmed))
+        warmed = load_file(job.warmed)  # of a run, whose other necks may read deeper stages
+        backbone.net.load_state_dict({key: warmed[key] for key in backbone.net.state_dict()})
     neck = Neck(architecture, [backbone.channels[level] for level in levels], seed=job.seed)
     statistics: Mapping[int, tuple[Tensor, Tensor]] = {}
     if job.init is not None:

@@ -5,18 +5,70 @@ Each has a folder of its own, ``confirm/NECK-SEED`` in the run's, in which it go
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
+from nas_fpn.detect import DetectorSettings
+from nas_fpn.language import Words
+from nas_fpn.proxy.bank import Bank
+from nas_fpn.proxy.settings import BackboneSettings, DataSettings
 from nas_fpn.record import Event, History, Report
 from nas_fpn.run.contest import Contender
+from nas_fpn.run.data import embedded
 from nas_fpn.run.prepare import Step
+from nas_fpn.run.settings import Run
 from nas_fpn.run.train import TrainJob, run_train
+from nas_fpn.training import TrainingSettings
 
-__all__ = ["FOLDER", "Trained", "Training", "training_event", "trainings_on_record"]
+__all__ = [
+    "FOLDER",
+    "Common",
+    "Trained",
+    "Training",
+    "Trains",
+    "make_training",
+    "training_event",
+    "trainings_on_record",
+]
 
 FOLDER = "confirm"  # of a run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What all trainings of a contest share, beside neck and seed.
+
+    ``data`` names files, also where they are the embedded scenes: those that the search saw, at
+    its image size. ``bank`` is the bank's key, which stands for the data and the backbone.
+    """
+
+    folder: Path
+    words: Words
+    detector: DetectorSettings
+    training: TrainingSettings
+    backbone: BackboneSettings
+    data: DataSettings
+    bank: str
+    warmed: Path | None
+
+    @classmethod
+    def of_run(cls, run: Run, bank: Bank, words: Words, *, warmed: Path | None) -> Self:
+        """Take it from a run that is prepared."""
+        data, size = run.data, run.settings.proxy.image_size
+        if data.images is None:
+            data = embedded(data, run.folder / "data", image_size=size)
+        return cls(
+            folder=run.folder / FOLDER,
+            words=words,
+            detector=run.settings.detector,
+            training=run.settings.training,
+            backbone=run.backbone,
+            data=data,
+            bank=bank.key,
+            warmed=warmed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +82,9 @@ class Trained:
     reason: str | None = None
 
 
+Trains = Callable[[TrainJob], Iterator[Step | Report]]
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """Train a contender end to end; ``of`` is the hash of all that decides the result."""
@@ -37,6 +92,7 @@ class Training:
     job: TrainJob
     neck: str
     of: str
+    train: Trains = run_train
 
     def __call__(self) -> Generator[float, None, Trained]:
         """Yield the part done at each report. A training that diverged says so in its result."""
@@ -44,7 +100,7 @@ class Training:
         _claim(folder, self.of)
         last = Report(0, {})
         try:
-            for event in run_train(self.job):
+            for event in self.train(self.job):
                 if isinstance(event, Report):
                     last = event
                 elif isinstance(event, Step) and event.total > 1:
@@ -58,6 +114,36 @@ class Training:
             last.seconds,
             hashlib.sha256(file.read_bytes()).hexdigest(),
         )
+
+
+def make_training(
+    contender: Contender, seed: int, common: Common, *, train: Trains = run_train
+) -> Training:
+    """The training of a contender from a seed; equal ones have equal hashes on any machine."""
+    what = {
+        "neck": contender.text,
+        "words": [file.sha256 for file in common.words.files],
+        "detector": common.detector.model_dump(mode="json"),
+        "training": common.training.model_dump(mode="json", exclude={"loaders"}),
+        "bank": common.bank,
+        "seed": seed,
+    }
+    return Training(
+        TrainJob(
+            folder=common.folder / f"{contender.neck}-{seed}",
+            neck=contender.text,
+            words=common.words,
+            detector=common.detector,
+            training=common.training,
+            backbone=common.backbone,
+            data=common.data,
+            seed=seed,
+            warmed=common.warmed,
+        ),
+        contender.neck,
+        hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16],
+        train,
+    )
 
 
 def training_event(training: Training, result: Trained, contender: Contender) -> Event:
