@@ -1,4 +1,4 @@
-"""Backbones: any timm model with ``features_only``, its features by level.
+"""Backbones: any timm model with ``features_only``, or a module of the user's; features by level.
 
 A stage of stride ``2**k`` gives level k. Models that give one stride only (plain ViTs) or
 channels last are refused with the reason; a pyramid needs neither.
@@ -19,6 +19,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from nas_fpn.errors import RunError
+from nas_fpn.proxy.own_backbone import build_own, own_file
 from nas_fpn.proxy.settings import BackboneSettings
 
 __all__ = ["Backbone", "build_backbone"]
@@ -31,7 +32,8 @@ SHOWN_KEYS = 5
 class Backbone(nn.Module):
     """Images in 0..1 to features by level, finest first; input statistics are inside.
 
-    ``levels`` and ``channels`` (by level) say what it gives. A frozen backbone has no gradients
+    ``levels`` and ``channels`` (by level) say what it gives; ``code`` names what a user's own one
+    was made by. A frozen backbone has no gradients
     and stays in evaluation mode whatever ``train()`` says, so its running statistics stand still.
     """
 
@@ -43,10 +45,11 @@ class Backbone(nn.Module):
         net: nn.Module,
         settings: BackboneSettings,
         *,
-        stages: Mapping[int, int],
+        stages: Mapping[int, int | str],
         channels: Mapping[int, int],
         mean: Sequence[float],
         std: Sequence[float],
+        code: str | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -54,6 +57,7 @@ class Backbone(nn.Module):
         self.levels = tuple(stages)
         self.channels = dict(channels)
         self.frozen = False
+        self.code = code
         self.stages = dict(stages)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -76,7 +80,11 @@ class Backbone(nn.Module):
     def fingerprint(self) -> str:
         """Hash of all that decides its features: model, arguments, input statistics, weights."""
         digest = hashlib.sha256()
-        digest.update(repr((self.settings.name, sorted(self.settings.arguments.items()))).encode())
+        digest.update(
+            repr(
+                (self.code or self.settings.name, sorted(self.settings.arguments.items()))
+            ).encode()
+        )
         digest.update(repr((self.levels, self.mean.tolist(), self.std.tolist())).encode())
         for key, value in sorted(self.net.state_dict().items()):
             digest.update(repr((key, tuple(value.shape), str(value.dtype))).encode())
@@ -85,24 +93,27 @@ class Backbone(nn.Module):
 
 
 def build_backbone(settings: BackboneSettings, levels: Sequence[int], *, seed: int = 0) -> Backbone:
-    """Make the timm model of the settings with its weights, giving ``levels``.
+    """Make the timm model of the settings, or the user's own, with its weights, giving ``levels``.
 
     Weights "none" start from ``seed`` and leave the global generator alone; "imagenet" are
     timm's (a download, or its cache); a file must fit all stages of the model, key for key.
-    Stages beyond the coarsest level are cut off. The result is in training mode, not frozen.
+    Stages of timm's beyond the coarsest level are cut off. Weights of one's own backbone: "own"
+    are those that its function gave it. The result is in training mode, not frozen.
     Raises ``RunError`` if the model, its arguments, its features or the weights do not fit.
     """
     if not levels:
         raise ValueError(f"levels must name one level at least, but got levels={tuple(levels)}")
+    wanted = tuple(sorted(set(levels)))
+    if own_file(settings.name) is not None:
+        return _own(settings, wanted, seed=seed)
+    if settings.weights == "own":
+        raise RunError(
+            f'[backbone] weights = "own": {settings.name!r} is a timm model; "own" is for a '
+            'function of yours, name = "mine.py:build"'
+        )
     whole = _create(settings, stages=None, seed=seed)
     stages = _stages_of(whole, settings.name)
-    wanted = tuple(sorted(set(levels)))
-    if missing := [level for level in wanted if level not in stages]:
-        raise RunError(
-            f"[backbone] name = {settings.name!r}: the model gives levels {tuple(stages)}, not "
-            f"{', '.join(map(str, missing))}; let the space start from {_names(stages)}, or "
-            "take another model"
-        )
+    _check_levels(wanted, tuple(stages), settings.name)
     if settings.weights not in ("none", "imagenet"):
         _load(whole, Path(settings.weights))
     net, stages = _cut(whole, settings, stages={level: stages[level] for level in wanted})
@@ -118,6 +129,37 @@ def build_backbone(settings: BackboneSettings, levels: Sequence[int], *, seed: i
     )
     _probe(backbone)
     return backbone
+
+
+def _own(settings: BackboneSettings, levels: tuple[int, ...], *, seed: int) -> Backbone:
+    """The user's module, whole: what its unused stages cost is for its author to cut."""
+    if settings.weights == "imagenet":
+        raise RunError(
+            f'[backbone] weights = "imagenet": {settings.name!r} is your own; "own" takes the '
+            'weights that the function gives it, "none" warms it up, a .safetensors file loads them'
+        )
+    made = build_own(settings, seed=seed)
+    _check_levels(levels, tuple(made.stages), settings.name)
+    if settings.weights not in ("none", "own"):
+        _load(made.net, Path(settings.weights))
+    return Backbone(
+        made.net,
+        settings,
+        stages={level: made.stages[level] for level in levels},
+        channels={level: made.channels[level] for level in levels},
+        mean=settings.mean or (0.0, 0.0, 0.0),
+        std=_positive(settings.std or (1.0, 1.0, 1.0)),
+        code=made.code,
+    ).train()
+
+
+def _check_levels(wanted: Sequence[int], given: Sequence[int], name: str) -> None:
+    if missing := [level for level in wanted if level not in given]:
+        raise RunError(
+            f"[backbone] name = {name!r}: the model gives levels {tuple(given)}, not "
+            f"{', '.join(map(str, missing))}; let the space start from {_names(given)}, or "
+            "take another model"
+        )
 
 
 def _create(settings: BackboneSettings, *, stages: tuple[int, ...] | None, seed: int) -> Any:
@@ -253,5 +295,5 @@ def _positive(std: Sequence[float]) -> Sequence[float]:
     return std
 
 
-def _names(levels: Mapping[int, int]) -> str:
+def _names(levels: Sequence[int]) -> str:
     return ", ".join(f"c{level}" for level in levels)

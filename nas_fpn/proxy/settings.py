@@ -55,9 +55,11 @@ class BackboneSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field("mobilenetv3_small_050", description="a timm model that has features_only")
+    name: str = Field("mobilenetv3_small_050", description='a timm model, or "mine.py:build"')
     weights: str = Field(
-        "none", description='"imagenet" (downloads), "none" (warm-up), or a .safetensors file'
+        "none",
+        description='"imagenet" (downloads), "none" (warm-up), a .safetensors file, or "own": as '
+        "the function of mine.py gives it",
     )
     arguments: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description='arguments of the timm model, e.g. {pad_type = "same"}'

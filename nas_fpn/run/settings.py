@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from nas_fpn.detect.settings import DetectorSettings
 from nas_fpn.errors import RunError
+from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.run.confirm_settings import ConfirmSettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
@@ -239,7 +240,10 @@ def read_run(run: Path) -> Run:
         settings=settings,
         data=_absolute(settings.data, folder),
         backbone=settings.backbone.model_copy(
-            update={"weights": _weights(settings.backbone.weights, folder)}
+            update={
+                "name": _backbone(settings.backbone.name, folder),
+                "weights": _weights(settings.backbone.weights, folder),
+            }
         ),
     )
 
@@ -322,4 +326,9 @@ def _absolute(data: DataSettings, folder: Path) -> DataSettings:
 
 
 def _weights(weights: str, folder: Path) -> str:
-    return weights if weights in ("imagenet", "none") else str(folder / weights)
+    return weights if weights in ("imagenet", "none", "own") else str(folder / weights)
+
+
+def _backbone(name: str, folder: Path) -> str:
+    own = own_file(name)
+    return name if own is None else f"{folder / own[0]}:{own[1]}"
