@@ -15,14 +15,13 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, TwoMLPH
 from torchvision.ops import MultiScaleRoIAlign
 
 from nas_fpn.detect.roi import LevelRule, pool_rois, pool_rois_from_all
-from nas_fpn.detect.roi_fusion import SoftSelection, adaptive_convs, adaptive_linear
+from nas_fpn.detect.roi_fusion import GROUPS, SoftSelection, adaptive_convs, adaptive_linear
 
 __all__ = ["POOLED", "AllLevelsRoIAlign", "RuledRoIAlign", "make_box_head", "make_box_pool"]
 
 POOLED = 7  # cells of a pooled box to a side
 SAMPLES = 2  # to a side of a cell
 CONVS = 4  # of a head of convolutions (PANet, Detectron)
-GROUPS = 32  # of GroupNorm at most
 
 Reading = Literal["level", "adaptive", "soft"]
 Head = Literal["linear", "convs"]

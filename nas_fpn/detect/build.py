@@ -101,7 +101,11 @@ def heads_of(settings: DetectorSettings) -> tuple[Callable[..., nn.Module], dict
         known["depth"] = settings.head_depth
         known["coupled"] = settings.tower == "coupled"
     if settings.kind == "fcos":
-        return make_fcos, {**known, "norm": settings.head_norm != "none"}
+        return make_fcos, {
+            **known,
+            "norm": settings.head_norm != "none",
+            "reach": settings.reach,
+        }
     known["anchor_size"] = settings.anchor_size
     if settings.kind == "retinanet":
         return make_retinanet, {**known, "norm": settings.head_norm == "group"}

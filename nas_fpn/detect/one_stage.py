@@ -1,8 +1,8 @@
 """torchvision's one-stage detectors around any pyramid: FCOS, RetinaNet and SSD.
 
-They are torchvision's own classes with heads that any width fits: torchvision fixes four
-convolutions and, for FCOS, 32 groups. With those the state dict is that of a detector built by
-torchvision's constructor.
+They are torchvision's own classes with heads of any depth and width: torchvision fixes four
+convolutions and, for FCOS, 32 groups. With those, the state dict and what it gives are those of a
+detector that torchvision's constructor builds.
 """
 
 import math
@@ -68,14 +68,20 @@ def make_fcos(
     depth: int = 4,
     coupled: bool = False,
     norm: bool = True,
+    reach: float = 0.0,
     score_threshold: float = 0.2,
     nms_threshold: float = 0.6,
     detections: int = 100,
 ) -> FCOS:
     """FCOS (Tian et al. 2019, arXiv:1904.01355) with torchvision's defaults.
 
-    ``norm`` is GroupNorm of 32 groups, or of as many of them as the width has. Levels must be
-    consecutive: the ranges of sizes that they learn double from one to the next.
+    ``norm`` is GroupNorm of 32 groups, or of fewer below 64 ``channels`` and where 32 does not
+    divide them. Levels must be consecutive: the ranges of sizes that they learn double from one to
+    the next.
+
+    ``reach`` is the distance of the sides that boxes start with, in squares of their level. At
+    torchvision's 0, half of them is behind the ReLU without a gradient, and a short training loses
+    much of its time there; a level learns distances of 4 to 8.
     """
     _check_consecutive(levels)
     generator, radius = points(levels, image_size)
@@ -86,6 +92,7 @@ def make_fcos(
         channels, 1, num_classes, own, norm_layer=norm_layer
     )
     head.regression_head = FCOSRegressionHead(channels, 1, own, norm_layer=norm_layer)
+    nn.init.constant_(head.regression_head.bbox_reg.bias, reach)
     whole: nn.Module = head
     if coupled:
         whole = CoupledHead(_tower(channels, depth, norm=norm, nested=False), head)
@@ -197,7 +204,14 @@ def _tower(width: int, depth: int, *, norm: bool, nested: bool = True) -> nn.Seq
 
 
 def _norm_layer(width: int, norm: bool) -> Callable[..., nn.Module]:
-    return partial(nn.GroupNorm, math.gcd(width, GROUPS)) if norm else nn.Identity
+    """GroupNorm with torchvision's 32 groups, or what of them fits with two channels in each.
+
+    Of one channel alone, nothing would remain on a map of one cell.
+    """
+    if not norm:
+        return nn.Identity
+    groups = math.gcd(width, GROUPS)
+    return partial(nn.GroupNorm, groups // 2 if 1 < groups == width else groups)
 
 
 def _check_consecutive(levels: Sequence[int]) -> None:

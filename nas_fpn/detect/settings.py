@@ -18,6 +18,7 @@ OWNERS: Final[dict[str, tuple[Kind, ...]]] = {  # fields that some kinds have an
     "tower": TOWERS,
     "head_depth": TOWERS,
     "head_norm": TOWERS,
+    "reach": ("fcos",),
     "anchor_size": ("retinanet", "ssd", "faster_rcnn"),
     "rpn_depth": PROPOSING,
     "rpn_positive_iou": PROPOSING,
@@ -40,8 +41,8 @@ OWNERS: Final[dict[str, tuple[Kind, ...]]] = {  # fields that some kinds have an
 class DetectorSettings(BaseModel):
     """Table ``[detector]``: which of torchvision's detectors, and its options.
 
-    The defaults are torchvision's, but for ``score_threshold``: AP counts boxes of all scores, and
-    a short training gives low ones. A field set for a kind that does not have it is refused.
+    The defaults are torchvision's, but for ``score_threshold``, since AP counts boxes of all scores
+    and a short training gives low ones, and for ``reach``. A field set for a kind that does not have it is refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +66,12 @@ class DetectorSettings(BaseModel):
     head_depth: int = Field(4, ge=0, description="convolutions of a tower")
     head_norm: Literal["group", "none"] | None = Field(
         None, description='norms of the towers; absent: "group" for fcos, "none" for retinanet'
+    )
+    reach: float = Field(
+        4.0,
+        ge=0,
+        description="distance of the sides that boxes start with, in squares of their level; "
+        "torchvision: 0, where a half of them has no gradient",
     )
     anchor_size: float | None = Field(
         None,
