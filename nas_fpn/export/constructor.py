@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from nas_fpn.export.layout import Group, Piece, inline, lay_out
+from nas_fpn.export.plain import is_plain, plain_call
 from nas_fpn.language.program import Architecture, Value
 from nas_fpn.necks.plan import Call, CallChain, CellPlan
 
@@ -91,7 +92,7 @@ def _cell(plan: CellPlan, then: Group | None) -> Group:
     if plan.merge is not None:
         arguments.append(_named("merge", _call(plan.merge)))
     if len(plan.operands) > 1 or plan.operands[0].calls:
-        arguments.append(Group("operands=(", tuple(map(_operand, plan.operands))))
+        arguments.append(Group("via=(", tuple(map(_operand, plan.operands))))
     if plan.chain.resampler is not None:
         arguments.append(f"resampler={plan.chain.resampler}")
     return Group("Cell(", tuple(arguments))
@@ -100,7 +101,7 @@ def _cell(plan: CellPlan, then: Group | None) -> Group:
 def _operand(chain: CallChain) -> Piece:
     if not chain.calls:
         return "None"
-    resampler = () if chain.resampler is None else (f"resampler={chain.resampler}",)
+    resampler = () if chain.resampler == 0 else (f"resampler={chain.resampler}",)
     return Group("Chain(", (*_chain(chain), *resampler))
 
 
@@ -110,6 +111,8 @@ def _chain(chain: CallChain) -> tuple[Piece, ...]:
 
 def _call(call: Call) -> Piece:
     """The name of a function, or a call with the arguments that are not the default."""
+    if is_plain(call.target):
+        return plain_call(call)
     name = call.target.__name__
     if call.arguments is None:
         return name

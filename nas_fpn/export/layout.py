@@ -11,7 +11,7 @@ WIDTH = 100  # columns
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items between brackets; ``head`` (``"Cell("``, ``"operands=("``, ``"("``) opens them."""
+    """Items between brackets; ``head`` (``"Cell("``, ``"via=("``, ``"("``) opens them."""
 
     head: str
     items: "tuple[Piece, ...]"

@@ -10,12 +10,14 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+from nas_fpn.export.brief import brief
 from nas_fpn.export.channels import Channels, named_graph
 from nas_fpn.export.constructor import constructor
 from nas_fpn.export.deploy import REPLACED, deployed_plans
 from nas_fpn.export.header import docstring, imports
 from nas_fpn.export.layout import WIDTH, Group, comment, inline, lay_out
 from nas_fpn.export.operations import definitions
+from nas_fpn.export.plain import is_plain
 from nas_fpn.export.statements import Passes, Statement, statements
 from nas_fpn.language.graph import Graph
 from nas_fpn.language.program import Architecture
@@ -64,14 +66,12 @@ def neck_source(
         "",
         *imports(wanted),
         "",
-        '__all__ = ["Neck"]',
-        "",
         "",
         *_class(architecture, graph, plans, tuple(in_channels), make),
         "",
         *_forward(graph, passes, sizes),
     ]
-    for source in operations.sources:
+    for source in map(brief, operations.sources):
         rows += ["", "", *source.split("\n")]
     if any(len(row) > WIDTH for row in rows):
         rows.insert(0, "# ruff: noqa: E501")
@@ -81,7 +81,7 @@ def neck_source(
 def _targets(plans: Iterable[CellPlan]) -> Iterator[object]:
     for plan in plans:
         for chain in (*plan.operands, plan.chain):
-            yield from (call.target for call in chain.calls)
+            yield from (call.target for call in chain.calls if not is_plain(call.target))
         if plan.merge is not None:
             yield plan.merge.target
 

@@ -15,60 +15,55 @@ __all__ = ["Cell", "Chain", "double", "half"]
 
 
 class Chain(nn.Module):
-    """Operations one after another; ``resampler`` is the position of the one that resamples.
+    """Operations one after another; the one at ``resampler`` is told the size to end at.
 
-    The resampler is told the ``size`` to end at. One that goes down, or up with
-    weights, can miss it where the backbone does not halve by rounding up; the nearest values
-    then fill the size exactly.
+    A resampler that goes down, or up with weights, can miss that size where the backbone does not
+    halve by rounding up; the nearest values then fill it exactly. A chain that does not resample
+    has None.
     """
 
-    def __init__(self, *operations: Callable[..., Tensor], resampler: int | None = None) -> None:
+    def __init__(self, *operations: Callable[..., Tensor], resampler: int | None = 0) -> None:
         super().__init__()
-        self._fill(operations, resampler)
+        self._follow(operations, resampler)
 
-    def _fill(self, operations: Sequence[Callable[..., Tensor]], resampler: int | None) -> None:
-        self._functions = tuple(None if isinstance(o, nn.Module) else o for o in operations)
-        self._resampler = resampler
+    def _follow(self, operations: Sequence[Callable[..., Tensor]], resampler: int | None) -> None:
+        self._length, self._resampler = len(operations), resampler
         for position, operation in enumerate(operations):
-            if isinstance(operation, nn.Module):
-                self.add_module(str(position), operation)
+            setattr(self, str(position), operation)  # a module is a child, a function is not
 
     def forward(self, size: Sequence[int], feature: Tensor) -> Tensor:
         """Take ``feature`` [B, C, h, w] to [B, C', H, W], ``size`` being (H, W)."""
-        for position, function in enumerate(self._functions):
-            operation = getattr(self, str(position)) if function is None else function
-            if position == self._resampler:
-                feature = operation(feature, size)
-                if feature.shape[-2] != size[0] or feature.shape[-1] != size[1]:
-                    feature = F.interpolate(feature, size=size, mode="nearest")
-            else:
+        for position in range(self._length):
+            operation = getattr(self, str(position))
+            if position != self._resampler:
                 feature = operation(feature)
+                continue
+            feature = operation(feature, size)
+            if feature.shape[-2] != size[0] or feature.shape[-1] != size[1]:
+                feature = F.interpolate(feature, size=size, mode="nearest")
         return feature
 
 
 class Cell(Chain):
     """One line of a program: ``operations(merge(operands) + addends)``.
 
-    ``operands`` holds a chain for each operand that has operations of its own, else None; without
-    a ``merge`` there is one operand. ``operations`` are the line's own blocks.
+    ``via`` holds for each operand the chain that it comes by, or None where it has no operations
+    of its own; without a ``merge`` there is one operand. ``operations`` are the line's own blocks.
     """
-
-    merge: nn.Module | None
 
     def __init__(
         self,
         *operations: Callable[..., Tensor],
         merge: Callable[..., Tensor] | None = None,
-        operands: tuple[Chain | None, ...] = (None,),
+        via: tuple[Chain | None, ...] = (None,),
         resampler: int | None = None,
     ) -> None:
         super().__init__()
-        self._count = len(operands)
-        for number, operand in enumerate(operands, start=1):
-            self.add_module(f"operand{number}", operand)
-        self._merge = None if isinstance(merge, nn.Module) else merge
-        self.add_module("merge", merge if isinstance(merge, nn.Module) else None)
-        self._fill(operations, resampler)  # last, so that children stand as they are applied
+        self._operands = len(via)
+        for number, chain in enumerate(via, start=1):
+            setattr(self, f"operand{number}", chain)
+        self.merge = merge
+        self._follow(operations, resampler)  # last, so that children stand as they are applied
 
     def forward(self, size: Sequence[int], *features: Tensor) -> Tensor:
         """Make the cell's feature [B, C, H, W], ``size`` being (H, W).
@@ -76,15 +71,13 @@ class Cell(Chain):
         ``features`` are the operands in order, each [B, c, h, w] of its level, then the addends,
         each [B, C, H, W].
         """
-        operands = list(features[: self._count])
-        for i in range(self._count):
-            chain = getattr(self, f"operand{i + 1}")
-            if chain is not None:
-                operands[i] = chain(size, operands[i])
-        merge = self.merge if self._merge is None else self._merge
-        merged = operands[0] if merge is None else merge(*operands)
+        operands = [
+            feature if (chain := getattr(self, f"operand{i}")) is None else chain(size, feature)
+            for i, feature in enumerate(features[: self._operands], start=1)
+        ]
+        merged = operands[0] if self.merge is None else self.merge(*operands)
         del operands  # not held while the blocks run
-        for addend in features[self._count :]:
+        for addend in features[self._operands :]:
             merged = merged + addend
         return super().forward(size, merged)
 

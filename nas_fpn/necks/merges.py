@@ -17,9 +17,10 @@ __all__ = [
     "MERGES",
     "Concat",
     "Fast",
-    "GlobalPool",
     "Softmax",
     "Weighted",
+    "global_mean",
+    "global_pool",
     "join",
     "merge_max",
     "merge_mean",
@@ -110,29 +111,26 @@ class Weighted(nn.Module):
         return total
 
 
-class GlobalPool(nn.Module):
-    """Gate one feature by the global context of another and add the two.
+def global_pool(gate: Tensor, feature: Tensor) -> Tensor:
+    """Gate one feature [B, C, H, W] by the global context of another and add the two.
 
-    ``gate`` and ``feature`` are [B, C, H, W] at the same level; so is the result,
-    ``gate + feature * sigmoid(pool(gate))``.
-
-    The "GP" operation of NAS-FPN (Ghiasi et al. 2019, arXiv:1904.07392, section 3).
-    The context is a maximum, as in the authors' code, where the coarser feature always
-    gates; here the first operand does. mmdetection takes a mean (``pool="mean"``), and
-    there the second gates. Both operands are pooled after resampling.
+    ``gate + feature * sigmoid(pool(gate))``: the "GP" operation of NAS-FPN (Ghiasi et al. 2019,
+    arXiv:1904.07392, section 3). The context is a maximum, as in the authors' code, where the
+    coarser feature always gates; here the first operand does. Both operands are pooled after
+    resampling.
     """
+    context = gate.amax(dim=(2, 3), keepdim=True)  # [B, C, 1, 1]
+    return gate + feature * context.sigmoid()
 
-    def __init__(self, *, pool: str = "max") -> None:
-        super().__init__()
-        self.pool = pool
 
-    def forward(self, gate: Tensor, feature: Tensor) -> Tensor:
-        """Take two features [B, C, H, W] to one."""
-        if self.pool == "max":
-            context = gate.amax(dim=(2, 3), keepdim=True)  # [B, C, 1, 1]
-        else:
-            context = gate.mean(dim=(2, 3), keepdim=True)  # [B, C, 1, 1]
-        return gate + feature * context.sigmoid()
+def global_mean(gate: Tensor, feature: Tensor) -> Tensor:
+    """Gate one feature [B, C, H, W] by the global mean of another and add the two.
+
+    What mmdetection makes of :func:`global_pool` (``gp[pool=mean]``); there the second operand
+    gates.
+    """
+    context = gate.mean(dim=(2, 3), keepdim=True)  # [B, C, 1, 1]
+    return gate + feature * context.sigmoid()
 
 
 class Concat(nn.Conv2d):
@@ -163,7 +161,7 @@ MERGES: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
     "fast": Fast,
     "softmax": Softmax,
     "weighted": Weighted,
-    "gp": GlobalPool,
+    "gp": global_pool,
     "concat": Concat,
     "asff": Asff,
     "psum": PerChannel,

@@ -118,8 +118,7 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_uniform_(part.weight, a=1, generator=generator)
         elif isinstance(part, nn.ConvTranspose2d):
-            taps = part.weight[:, 0].numel() / (part.stride[0] * part.stride[1])
-            bound = (3 / taps) ** 0.5
+            bound = (3 * part.stride[0] * part.stride[1] / part.weight[:, 0].numel()) ** 0.5
             nn.init.uniform_(part.weight, -bound, bound, generator=generator)
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and part.bias is not None:
             nn.init.zeros_(part.bias)

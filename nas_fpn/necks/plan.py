@@ -18,8 +18,8 @@ from nas_fpn.language.graph import Graph, Node, Op
 from nas_fpn.language.program import Value
 from nas_fpn.necks.blocks import BLOCKS
 from nas_fpn.necks.cell import Cell, Chain
-from nas_fpn.necks.merges import MERGES, join
-from nas_fpn.necks.resample import RESAMPLERS
+from nas_fpn.necks.merges import MERGES, global_mean, join
+from nas_fpn.necks.resample import RESAMPLERS, maxpool_zero
 from nas_fpn.necks.strides import STRIDES
 
 __all__ = ["OPERATIONS", "VARIANTS", "Call", "CallChain", "CellPlan", "make_cell", "plan_cells"]
@@ -27,6 +27,8 @@ __all__ = ["OPERATIONS", "VARIANTS", "Call", "CallChain", "CellPlan", "make_cell
 OPERATIONS: dict[str, Callable[..., Any]] = MERGES | RESAMPLERS | BLOCKS
 VARIANTS: dict[tuple[str, str, Value], Callable[..., Any]] = {
     ("concat", "plain", True): join,
+    ("gp", "pool", "mean"): global_mean,
+    ("maxpool", "pad", "zero"): maxpool_zero,
     **{("stride", "conv", kind): stride for kind, stride in STRIDES.items()},
 }
 """Operations that another argument of the word chooses: (word, argument, value)."""
@@ -88,7 +90,7 @@ def make_cell(plan: CellPlan) -> Cell:
     return Cell(
         *(call() for call in plan.chain.calls),
         merge=None if plan.merge is None else plan.merge(),
-        operands=tuple(
+        via=tuple(
             Chain(*(call() for call in chain.calls), resampler=chain.resampler)
             if chain.calls
             else None

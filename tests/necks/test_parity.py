@@ -20,7 +20,8 @@ from nas_fpn.export.published import from_published, name_here, published_names
 from nas_fpn.language import find_space, parse
 from nas_fpn.necks import MERGES, Cell, Chain, Neck
 from nas_fpn.necks.blocks import BatchNorm, Conv3, relu
-from nas_fpn.necks.resample import MaxPool, Sni, bilinear, nearest
+from nas_fpn.necks.merges import global_mean
+from nas_fpn.necks.resample import Sni, bilinear, maxpool_zero, nearest
 
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
 FAMILIES = (
@@ -180,7 +181,7 @@ def test_a_merge_cell_of_mmcv_is_a_cell(name: str) -> None:
         if feature.shape[-2] < size[0]:
             ops.append(bilinear if config.get("upsample_mode") == "bilinear" else nearest)
         elif feature.shape[-2] > size[0]:
-            ops.append(MaxPool(feature.shape[-2] // size[0], pad="zero"))
+            ops.append(maxpool_zero)
         chains.append(Chain(*ops, resampler=at) if ops else None)
     after: list[Callable[..., Tensor]] = []
     if config.get("with_out_conv", True):
@@ -189,8 +190,8 @@ def test_a_merge_cell_of_mmcv_is_a_cell(name: str) -> None:
         after.append(BatchNorm(16))
     gated = config["type"] == "GlobalPoolingCell"
     order = -1 if gated else 1  # there the second operand gates, here the first
-    merge = MERGES["gp"](pool="mean") if gated else MERGES["sum"]
-    cell = Cell(*after, merge=merge, operands=tuple(chains[::order]))
+    merge = global_mean if gated else MERGES["sum"]
+    cell = Cell(*after, merge=merge, via=tuple(chains[::order]))
     names = {"out_conv.conv": "1", "out_conv.bn": "2"}
     for i in (1, 2):
         names |= {f"input{i}_conv.conv": f"operand{i}.0", f"input{i}_conv.bn": f"operand{i}.1"}
@@ -213,7 +214,7 @@ def test_sni_of_the_two_stage_fpn_is_a_cell(name: str) -> None:
     case = read(name)
     top, lateral = case.all("in.")
     softened = Chain(Sni(mode="bilinear", alpha=0.25), resampler=0)
-    cell = Cell(merge=MERGES["sum"], operands=(None, softened))
+    cell = Cell(merge=MERGES["sum"], via=(None, softened))
     assert_close(case, cell(lateral.shape[-2:], lateral, top), case.tensors["out.0"])
 
 
