@@ -6,26 +6,29 @@ with it.
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import timm
 import torch
 from PIL import Image as PILImage
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nas_fpn.detect.build import build_detector
 from nas_fpn.detect.images import letterbox
-from nas_fpn.training.freeze import Standardised
 
-__all__ = ["PARTS", "DetectorSettings", "TimmFeatures", "detect", "load"]
+__all__ = ["Neck", "TimmFeatures", "detect", "read_parts"]
 
 
-class DetectorSettings(SimpleNamespace):
-    """The settings of the detector, as ``config.json`` has them."""
+class Neck(Protocol):
+    """What a recursive detector asks of the exported neck."""
+
+    inputs: tuple[int, ...]
+    levels: tuple[int, ...]
+    out_channels: tuple[int, ...]
+
+    def __call__(self, features: Sequence[Tensor], /) -> Sequence[Tensor]:
+        """One feature [B, C, H, W] per level of ``inputs`` to one per level of ``levels``."""
 
 
 class TimmFeatures(nn.Module):
@@ -55,30 +58,15 @@ class TimmFeatures(nn.Module):
         return {level: features[place] for level, place in self.stages.items()}
 
 
-def load(folder: str | Path | None = None) -> nn.Module:
-    """The detector of a folder, by default this file's, with its weights, in evaluation mode.
-
-    It is torchvision's class: images [3, H, W] in 0..1 in a list, to "boxes", "scores" and
-    "labels" of each. Its ``config`` is that of the folder.
-    """
-    folder = Path(__file__).parent if folder is None else Path(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def read_parts(folder: Path) -> tuple[dict[str, Any], nn.Module, nn.Module]:
+    """``config.json`` of a folder, its backbone and its neck; the weights are not loaded yet."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     spec = importlib.util.spec_from_file_location("exported_neck", folder / "neck" / "neck.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     arguments = json.loads((folder / "neck" / "config.json").read_text(encoding="utf-8"))
-    model = build_detector(
-        DetectorSettings(**config["detector"]),  # type: ignore[arg-type]
-        Standardised(TimmFeatures(config["backbone"]), {}),
-        module.Neck(**arguments),
-        num_classes=len(config["classes"]),
-        image_size=config["image_size"],
-        seed=0,
-    )
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    model.config = config
-    return model.eval()
+    return config, TimmFeatures(config["backbone"]), module.Neck(**arguments)
 
 
 @torch.no_grad()
@@ -98,6 +86,3 @@ def detect(model: nn.Module, picture: PILImage.Image | str | Path) -> dict[str, 
     boxes[:, 1::2] = boxes[:, 1::2].clamp(0, picture.height)
     labels = found["labels"].cpu() - config["label_offset"]
     return {"boxes": boxes, "scores": found["scores"].float().cpu(), "labels": labels}
-
-
-PARTS = (load, detect)

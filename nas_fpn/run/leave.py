@@ -11,12 +11,17 @@ from typing import Any
 
 from torch import nn
 
-from nas_fpn.detect import DetectorSettings, build_detector, label_offset
+from nas_fpn import necks
+from nas_fpn.detect import DetectorSettings, label_offset
+from nas_fpn.detect.body import BackboneWithNeck
+from nas_fpn.detect.build import heads_of
+from nas_fpn.detect.consistent import inference_state_dict
 from nas_fpn.detect.dataset import Category
-from nas_fpn.detect.images import letterbox
+from nas_fpn.detect.recursive import RecursiveBackboneWithNeck, make_switchable
 from nas_fpn.export.operations import definitions
 from nas_fpn.proxy.backbone import Backbone
 from nas_fpn.run import alone
+from nas_fpn.run.alone import detect, read_parts
 from nas_fpn.training import Standardised, write_tensors
 
 __all__ = ["STATISTICS", "detector_source", "leave_detector"]
@@ -26,12 +31,27 @@ STATISTICS = "features.safetensors"  # what the features were standardised with
 HEAD = '''\
 """A detector, rebuilt from the files beside this one; needs torch, torchvision, timm, safetensors.
 
-    model = load()                      # a torchvision detector, in evaluation mode
+    model = load()                      # torchvision's own class, in evaluation mode
     found = detect(model, "fish.jpg")   # boxes, scores, labels; names: model.config["classes"]
 """
 
 from __future__ import annotations
 
+'''
+
+LOAD = '''\
+def load(folder: str | Path | None = None) -> nn.Module:
+    """The detector of a folder, by default this file's, with its weights, in evaluation mode.
+
+    Images [3, H, W] in 0..1 in a list, to "boxes", "scores" and "labels" of each. Its ``config``
+    is that of the folder.
+    """
+    folder = Path(__file__).parent if folder is None else Path(folder)
+    config, backbone, neck = read_parts(folder)
+{body}
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.config = config
+    return model.eval()
 '''
 
 
@@ -63,18 +83,58 @@ def leave_detector(
         "detector": detector.model_dump(mode="json"),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / "detector.py").write_text(detector_source(), encoding="utf-8", newline="\n")
-    write_tensors(folder / "model.safetensors", model.state_dict(), {"format": "pt"})
+    (folder / "detector.py").write_text(detector_source(detector), encoding="utf-8", newline="\n")
+    write_tensors(folder / "model.safetensors", inference_state_dict(model), {"format": "pt"})
 
 
-def detector_source() -> str:
-    """The text of ``detector.py``, the same for every detector."""
-    found = definitions(
-        [build_detector, Standardised, letterbox, *alone.PARTS],
-        instead={DetectorSettings: alone.DetectorSettings},
-    )
-    imports = [_import(*row) for row in sorted(found.imports)]
-    return HEAD + "\n".join(imports) + "".join(f"\n\n\n{source}" for source in found.sources) + "\n"
+def detector_source(settings: DetectorSettings) -> str:
+    """The text of ``detector.py``: equal settings give equal bytes."""
+    make, told = heads_of(settings)
+    targets, rows = _body(settings)
+    if settings.kind == "ssd":
+        given = {"channels": "body.widths"}
+    else:
+        given = {"levels": "body.levels", "channels": "body.out_channels"}
+    given |= {"num_classes": 'len(config["classes"])', "image_size": 'config["image_size"]'}
+    given |= {name: _literal(value) for name, value in told.items()}
+    rows += [f"model = {make.__name__}(", "    body,"]
+    rows += [f"    {name}={value}," for name, value in given.items()]
+    rows.append(")")
+    found = definitions([make, *targets, read_parts, detect], instead={necks.Neck: alone.Neck})
+    load = LOAD.format(body="\n".join(f"    {row}" for row in rows))
+    needed = {*found.imports, ("safetensors.torch", "load_file", ""), ("torch", "nn", "")}
+    needed |= {("pathlib", "Path", "")}
+    imports = [_import(*row) for row in sorted(needed)]
+    sources = [load.rstrip("\n"), *found.sources]
+    return HEAD + "\n".join(imports) + "".join(f"\n\n\n{source}" for source in sources) + "\n"
+
+
+def _body(settings: DetectorSettings) -> tuple[list[Any], list[str]]:
+    """What backbone and neck are joined by: its definitions, and the rows that do it."""
+    rows = ["make_switchable(backbone)"] if settings.switchable else []
+    targets: list[Any] = [make_switchable] if settings.switchable else []
+    if settings.recursive_steps == 1:
+        ragged = settings.kind == "ssd"
+        rows.append("backbone = Standardised(backbone, {})")
+        rows.append(
+            f"body = BackboneWithNeck(backbone, neck, width={settings.width}, ragged={ragged})"
+        )
+        return [*targets, BackboneWithNeck, Standardised], rows
+    rows += [
+        "body = RecursiveBackboneWithNeck(",
+        "    backbone,",
+        "    neck,",
+        f"    steps={settings.recursive_steps},",
+        f"    feedback_width={settings.recursive_width},",
+        f"    shared={settings.recursive_shared},",
+        f"    width={settings.width},",
+        ")",
+    ]
+    return [*targets, RecursiveBackboneWithNeck], rows
+
+
+def _literal(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def _import(module: str, name: str, other: str) -> str:

@@ -21,10 +21,12 @@ from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.run.confirm_settings import ConfirmSettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
+from nas_fpn.strange import bounded
 from nas_fpn.training.settings import TrainingSettings
 
 __all__ = ["Run", "RunSettings", "changed", "read_run"]
 
+MOST_BYTES = 1 << 18  # of a run.toml
 Setting = bool | int | float | str | list[str] | dict[str, bool | int | float | str]
 
 OBJECTIVES = (
@@ -264,13 +266,15 @@ def changed(run: Run, table: Mapping[str, Any], *, where: str) -> Run:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(bounded(path, MOST_BYTES).decode())
     except FileNotFoundError:
         raise RunError(
             f"{path}: no such file\nwrite one with: nas-fpn init {path.parent}"
         ) from None
     except UnicodeDecodeError as fault:
         raise RunError(f"{path}: not UTF-8: {fault.reason} at byte {fault.start}") from None
+    except RecursionError:
+        raise RunError(f"{path}: not TOML: nested too deeply") from None
     except tomllib.TOMLDecodeError as fault:
         raise RunError(f"{path}: not TOML: {fault}\nstrings stand in double quotes") from None
 

@@ -1,0 +1,52 @@
+"""The verb that shows what a trained detector finds: boxes on pictures, or JSON."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas_fpn.cli.arguments import Json
+from nas_fpn.cli.output import print_json, say
+from nas_fpn.errors import RunError
+
+__all__ = ["predict"]
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(help="The folder of nas-fpn train; its code is run.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Draw the boxes on copies of the pictures in this folder.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Boxes with a lower score are left out.")
+    ] = 0.3,
+    json_: Json = False,
+) -> None:
+    """Detect on pictures: draw the boxes with class and score, or print them.
+
+    FOLDER/detector.py is run, which needs nothing of this package.
+
+    Example: nas-fpn predict trained fish.jpg --to found
+    """
+    if to is None and not json_:
+        raise RunError("nothing to do\ngive --to FOLDER for pictures, or --json for the boxes")
+    if len({path.stem for path in images}) < len(images):
+        raise RunError("two pictures have one name\nname each once, or call the verb twice")
+    from nas_fpn.run.predict import found_in, load_detector
+
+    model = load_detector(folder)
+    rows: list[dict[str, Any]] = []
+    for path in images:
+        drawing = None if to is None else to / f"{path.stem}.png"
+        rows.append(found_in(model, path, threshold=threshold, drawing=drawing))
+        if not json_:
+            say(f"{drawing}: {_summary(rows[-1])}")
+    if json_:
+        print_json(rows)
+
+
+def _summary(row: dict[str, Any]) -> str:
+    names = [one["class"] for one in row["detections"]]
+    counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names)]
+    return ", ".join(counts) or "nothing found"

@@ -1,0 +1,76 @@
+"""What a trained detector finds in pictures, as rows for a program and as a drawing."""
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from nas_fpn.detect.draw_boxes import draw_boxes
+from nas_fpn.detect.images import open_image
+from nas_fpn.errors import RunError
+
+__all__ = ["LoadedDetector", "found_in", "load_detector"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedDetector:
+    """The module that ``detector.py`` of a folder makes, the detector, and its classes."""
+
+    module: ModuleType
+    model: nn.Module
+    classes: tuple[str, ...]
+
+
+def load_detector(folder: Path) -> LoadedDetector:
+    """Run ``detector.py`` of a folder of ``nas-fpn train`` and load its weights.
+
+    Raises:
+        RunError: where the folder is no trained detector.
+    """
+    path = folder / "detector.py"
+    if not path.is_file():
+        hint = "its training is not over" if (folder / "job.json").is_file() else "train one"
+        raise RunError(f"{path}: no such file; {hint}\nnas-fpn train --neck fpn --to {folder}")
+    spec = importlib.util.spec_from_file_location("trained_detector", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return LoadedDetector(module, module.load(folder), tuple(config["classes"]))
+
+
+def found_in(
+    detector: LoadedDetector, picture: Path, *, threshold: float, drawing: Path | None = None
+) -> dict[str, Any]:
+    """Detect on one picture: its file and a row for each box of at least ``threshold``.
+
+    A row has "class", "score" and "box" [x0, y0, x1, y1] in pixels of the picture, best first.
+    ``drawing`` is the file that the picture is written to with its boxes.
+
+    Raises:
+        DataError: if the picture cannot be decoded.
+    """
+    pixels = open_image(picture)
+    found = detector.module.detect(detector.model, pixels)
+    kept = found["scores"] >= threshold
+    boxes, scores, labels = (found[name][kept] for name in ("boxes", "scores", "labels"))
+    if drawing is not None:
+        drawing.parent.mkdir(parents=True, exist_ok=True)
+        draw_boxes(pixels, boxes, scores, labels, classes=detector.classes).save(drawing)
+    return {
+        "image": str(picture),
+        "detections": [
+            {
+                "class": detector.classes[label],
+                "score": round(score, 4),
+                "box": [round(side, 1) for side in box],
+            }
+            for label, score, box in zip(
+                labels.tolist(), scores.tolist(), boxes.tolist(), strict=True
+            )
+        ],
+    }
