@@ -70,6 +70,15 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
         _header(_of(event["header"], dict, "header"))
     elif kind == "budget":
         _of(event["trials"], int, "trials")
+    elif kind == "verdict" and event.get("where") == "end to end":
+        _end_to_end(event, trials)
+    elif kind == "training":
+        check_name(event["neck"], "neck")
+        _of(event["scores"], dict, "scores")
+        if not 0 <= _of(event["trial"], int, "trial") < trials:
+            raise ValueError(f"trial {event['trial']} was never asked")
+        for name in ("folder", "text", "split", "of"):
+            _of(event[name], str, name)
     elif kind == "verdict":
         for side in ("trial", "control"):
             if not 0 <= _of(event[side], int, side) < trials:
@@ -87,6 +96,50 @@ def check_name(value: object, what: str) -> str:
     """A name that may become part of a path. Raises ValueError for any other."""
     if not isinstance(value, str) or _NAME.fullmatch(value) is None:
         raise ValueError(f"{what} must be letters, digits, _, . and -, but got {_shown(value)}")
+    return value
+
+
+def _end_to_end(event: Mapping[str, Any], trials: int) -> None:
+    """The event "verdict" of ``nas-fpn confirm``: its necks, and pairs of them."""
+    for name in ("objective", "split", "of", "equal_cost", "detector", "backbone", "ended"):
+        _of(event[name], str, name)
+    for name in ("image_size", "images"):
+        _of(event[name], int, name)
+    _number(event["error"], "error")
+    necks = set()
+    for neck in _of(event["necks"], list, "necks"):
+        necks.add(check_name(_of(neck, dict, "necks")["neck"], "neck"))
+        if not 0 <= _of(neck["trial"], int, "trial") < trials:
+            raise ValueError(f"trial {neck['trial']} was never asked")
+        for name in ("name", "role"):
+            _of(neck[name], str, name)
+        for name in ("width", "repeats", "diverged"):
+            _of(neck[name], int, name)
+        for name in ("width", "repeats"):
+            _of({name: 0, **_of(neck["was"] or {}, dict, "was")}[name], int, name)
+        for name in ("params_m", "gmacs", "latency_ms"):
+            if _number(neck["cost"][name], name) <= 0:
+                raise ValueError(f"{name} must be above 0, but got {neck['cost'][name]}")
+        for scores in _of(neck["scores"], dict, "scores").values():
+            for score in _of(scores, list, "scores"):
+                _number(score or 0, "scores")
+    for pair in _of(event["pairs"], list, "pairs"):
+        if not {_of(pair, dict, "pairs")["found"], pair["control"]} <= necks:
+            raise ValueError("pairs must be of the necks")
+        _of(pair["outcome"], str, "outcome")
+        _of(pair["seeds"], int, "seeds")
+        _of(pair["detectable_seeds"] or 0, int, "detectable_seeds")
+        for name in ("difference", "half", "detectable"):
+            _number(pair[name] or 0, name)
+        for name in ("low", "high") if pair["other_images"] is not None else ():
+            _number(pair["other_images"][name], name)
+    if not {event["best"], event["keep"]} <= {None, *necks}:
+        raise ValueError("best and keep must be of the necks")
+
+
+def _number(value: object, name: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, but got {_shown(value)}")
     return value
 
 

@@ -3,6 +3,7 @@
 from nas_fpn.report.answer import answer_json, answer_text, verdict
 from nas_fpn.report.bootstrap import Spread, image_weights, spread_of_gap
 from nas_fpn.report.confirmed import (
+    confirmed_brief,
     confirmed_json,
     confirmed_said,
     confirmed_table,
@@ -46,6 +47,7 @@ __all__ = [
     "answer_text",
     "best_entry",
     "checked_on_test",
+    "confirmed_brief",
     "confirmed_json",
     "confirmed_said",
     "confirmed_table",

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from nas_fpn.record import History
+from nas_fpn.report.confirmed import confirmed_json, confirmed_text, last_confirmed
 from nas_fpn.report.front import front
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.noise import noise_of
@@ -57,6 +58,8 @@ def answer_text(history: History, wanted: Selection = ALL) -> str:
     rows += ["", verdict(history, objective)]
     if (checked := checked_on_test(history)) is not None:
         rows += ["", checked, ""]
+    if (confirmed := last_confirmed(history)) is not None:
+        rows += [*([""] if checked is None else []), confirmed_text(confirmed), ""]
     rows += notes
     return "\n".join(rows)
 
@@ -65,12 +68,14 @@ def answer_json(history: History, wanted: Selection = ALL) -> dict[str, Any]:
     """The same for a program: every trial that is wanted, the verdict so far, the notes."""
     objectives, notes = _asked(history)
     kept = selected(frame(history), wanted)
+    confirmed = last_confirmed(history)
     trials: list[Any] = json.loads(kept.to_json(orient="records"))
     return {
         "trials": trials,
         "front": [entry.number for entry in front(history.entries, objectives)],
         "verdict": verdict(history, objectives[0]),
         "test": checked_on_test(history),
+        "confirmed": None if confirmed is None else confirmed_json(confirmed),
         "notes": notes,
     }
 

@@ -12,6 +12,7 @@ import pandas as pd
 from nas_fpn.record import Event, History
 
 __all__ = [
+    "confirmed_brief",
     "confirmed_json",
     "confirmed_said",
     "confirmed_table",
@@ -42,7 +43,13 @@ def last_confirmed(history: History) -> Event | None:
 
 
 def confirmed_said(event: Event) -> str:
-    """The sentence of a verdict, a line for each pair, and what they rest on.
+    """The sentence of a verdict, a line for each pair, and what they rest on."""
+    necks = {one["neck"]: one for one in event["necks"]}
+    return "\n".join([confirmed_brief(event), *_notes(event, necks)])
+
+
+def confirmed_brief(event: Event) -> str:
+    """The sentence alone, a line for each pair.
 
     A neck found is better only if it beats every baseline that it was compared with.
     """
@@ -56,8 +63,7 @@ def confirmed_said(event: Event) -> str:
             "keep the baseline" if event["keep"] is None else f"keep {_name(necks[event['keep']])}"
         )
         head = [f"No neck found is shown to be better; {keep}."]
-    said = [_pair_said(pair, event, necks) for pair in pairs]
-    return "\n".join([*head, *said, *_notes(event, necks)])
+    return "\n".join([*head, *(_pair_said(pair, event, necks) for pair in pairs)])
 
 
 def confirmed_text(event: Event) -> str:

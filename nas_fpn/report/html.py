@@ -14,6 +14,8 @@ from nas_fpn.report.answer import verdict
 from nas_fpn.report.charts import cost_section, curve_section, search_section
 from nas_fpn.report.compact import block, compact
 from nas_fpn.report.compare import compare_section, rivals_of
+from nas_fpn.report.confirm_page import confirmed_section
+from nas_fpn.report.confirmed import confirmed_brief, last_confirmed
 from nas_fpn.report.made_of import made_of_section
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.opened import Opened
@@ -79,9 +81,14 @@ def _sections(at: int, run: Opened, runs: Sequence[Opened]) -> list[tuple[str, s
     """Identity, title and inside of each section of one run."""
     name = f"run-{at + 1}-" if len(runs) > 1 else ""
     several = len(run.objectives) > 1
+    event = last_confirmed(run.history)
+    confirmed = (
+        [] if event is None else [(f"{name}confirmed", "End to end", confirmed_section(event))]
+    )
     front = [(f"{name}front", "The front", front_section(at, run))] if several else []
     return [
         (f"{name}verdict", "Verdict", _verdict(run)),
+        *confirmed,
         *front,
         (f"{name}winner", "The best neck", winner_section(at, run)),
         (f"{name}cost", "Score against cost", cost_section(at, run)),
@@ -94,8 +101,13 @@ def _sections(at: int, run: Opened, runs: Sequence[Opened]) -> list[tuple[str, s
 
 
 def _verdict(run: Opened) -> Markup:
-    """The check on test first, if there was one; then what val says."""
-    said = [checked_on_test(run.history), verdict(run.history, run.objectives[0])]
+    """What detectors end to end say first, then the check on test, if there were; then val."""
+    confirmed = last_confirmed(run.history)
+    said = [
+        None if confirmed is None else f"End to end: {confirmed_brief(confirmed)}",
+        checked_on_test(run.history),
+        verdict(run.history, run.objectives[0]),
+    ]
     wanted = run.trials_wanted
     rows = [tag("p", {"class": "said"}, one) for one in said if one is not None]
     if wanted is not None and ended(run) < wanted:

@@ -25,6 +25,7 @@ from nas_fpn.run.contest import Contest
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainings import Common, make_training
+from nas_fpn.strange import inside
 from nas_fpn.training import read_detections
 
 __all__ = ["conclude", "scores_by_neck"]
@@ -202,7 +203,7 @@ def _other_images(
 
 def _detections(run: Run, event: Event) -> Path | None:
     """The file of a training, if it is the one on record."""
-    file = run.folder / str(event["folder"]) / f"detections-{event['split']}.safetensors"
+    file = inside(run.folder, event["folder"]) / f"detections-{event['split']}.safetensors"
     if event["reason"] is not None or not file.is_file():
         return None
     return file if hashlib.sha256(file.read_bytes()).hexdigest() == event["detections"] else None

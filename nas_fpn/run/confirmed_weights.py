@@ -17,9 +17,10 @@ from nas_fpn.export import PLAIN, Form, export_neck
 from nas_fpn.language import Words, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import Entry, Event, History
-from nas_fpn.report import confirmed_said, last_confirmed, name_of
+from nas_fpn.report import confirmed_brief, last_confirmed, name_of
 from nas_fpn.run.leave import STATISTICS
 from nas_fpn.run.settings import Run
+from nas_fpn.strange import inside
 
 __all__ = [
     "MARK",
@@ -60,7 +61,7 @@ def end_to_end(run: Path, history: History) -> dict[str, EndToEnd]:
     for event in history.events:
         if event["event"] != "training" or event["reason"] is not None:
             continue
-        folder = run / str(event["folder"])
+        folder = inside(run, event["folder"])
         mine = event["seed"] in compared.get(event["neck"], [])[:1]
         if mine and (folder / "neck" / "model.safetensors").is_file():
             found[event["neck"]] = EndToEnd(history.entries[event["trial"]], folder, event, verdict)
@@ -81,7 +82,7 @@ def export_end_to_end(one: EndToEnd, to: Path, *, words: Words, form: Form = PLA
         scores=training["scores"],
         provenance={
             "trial": _origin(one),
-            "verdict": confirmed_said(verdict).replace("\n", " "),
+            "verdict": confirmed_brief(verdict).replace("\n", " "),
             "weights": f"trained end to end with its backbone in {verdict['detector']}, "
             f"seed {training['seed']}, the first of {len(_seeds(one))}",
             "scores": "of that detector on test",
