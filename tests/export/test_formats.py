@@ -1,0 +1,191 @@
+"""What --format writes is the neck: held against it when written, and read again here."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas_fpn.errors import RunError
+from nas_fpn.export import FORMATS, Form, export_neck, write_formats
+from nas_fpn.export import formats as module
+from nas_fpn.export.formats import load_exported, onnx_operators
+from nas_fpn.language import parse
+from nas_fpn.language.words import WORDS
+from nas_fpn.necks import Neck
+from tests.export.test_folder import BASELINES, architectures, make
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "export.md"
+ALL = architectures()
+SAMPLED = [name for name in ALL if name.split()[-1].isdecimal()][:10]
+REFUSED = {name for name, one in ALL.items() if "rfa" in str(one)}
+PLAIN_OPERATORS = (  # what our words take of what TensorRT has had since 8.4
+    "Add AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose DepthToSpace Div Erf "
+    "Expand Gather HardSigmoid Identity InstanceNormalization LeakyRelu Max MaxPool Min Mul Pad "
+    "ReduceMax ReduceMean Relu Reshape Resize Shape Sigmoid Slice Softmax Softplus Split Squeeze "
+    "Sub Tanh Transpose Unsqueeze"
+)
+TEXT = """
+width 8
+p3..p5 = c3..c5 -> conv1 bn
+p6 = p5 -> maxpool
+p4..p3 = fast(p4..p3, p5..p4) -> conv3 bn relu
+p4 = gp(p4, p3)
+"""
+SIZES = ((1, 64, 64), (2, 97, 130), (5, 33, 71))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("formats") / "neck"
+    return export_neck(small(), folder, form=Form(formats=("onnx", "pt2")))
+
+
+def small() -> Neck:
+    return make(parse(TEXT.strip() + "\n"))
+
+
+def features(neck: nn.Module, size: tuple[int, int, int]) -> list[Tensor]:
+    images, high, wide = size
+    channels = dict(zip((3, 4, 5), (6, 8, 10), strict=True))
+    return [
+        torch.randn(images, channels[k], -(high // -(2**k)), -(wide // -(2**k))) for k in (3, 4, 5)
+    ]
+
+
+def test_the_program_gives_the_very_numbers(written: Path) -> None:
+    neck, again = load_exported(written).eval(), torch.export.load(written / "neck.pt2").module()
+    for size in SIZES:
+        given = features(neck, size)
+        assert all(map(torch.equal, neck(given), again(given))), size
+
+
+def test_onnx_gives_the_numbers_up_to_rounding(written: Path) -> None:
+    neck = load_exported(written).eval()
+    session = onnxruntime.InferenceSession(
+        str(written / "neck.onnx"), providers=["CPUExecutionProvider"]
+    )
+    assert [one.name for one in session.get_inputs()] == ["c3", "c4", "c5"]
+    assert [one.name for one in session.get_outputs()] == ["p3", "p4", "p5", "p6"]
+    for size in SIZES:
+        given = features(neck, size)
+        named = {f"c{k}": feature.numpy() for k, feature in zip((3, 4, 5), given, strict=True)}
+        with torch.inference_mode():
+            expected = neck(given)
+        for ours, theirs in zip(expected, session.run(None, named), strict=True):
+            torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=1e-4, atol=1e-5)
+
+
+def test_the_readme_lists_the_files_and_the_operators(written: Path) -> None:
+    text = (written / "README.md").read_text()
+    operators = ", ".join(onnx_operators(written / "neck.onnx"))
+    assert f"| `neck.onnx` | the same in ONNX, opset 18: {operators} |" in text
+    assert "| `neck.pt2` | the same for `torch.export.load`, torch " in text.replace("\\", "")
+
+
+def test_files_of_formats_not_asked_for_are_gone(written: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(written, tmp_path / "again"))
+    export_neck(small(), folder)
+    assert not [name for name in FORMATS if (folder / f"neck.{name}").exists()]
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if "script" in name else there(name)
+    )
+    with pytest.raises(RunError) as raised:
+        write_formats(written, ["onnx"])
+    assert str(raised.value) == (
+        "--format onnx: needs onnx, onnxscript, onnxruntime, and onnxscript is not installed\n"
+        "pip install 'nas-fpn[onnx]'"
+    )
+
+
+def test_an_unknown_format_is_told_what_there_is(written: Path) -> None:
+    with pytest.raises(RunError) as raised:
+        write_formats(written, ["torchscript"])
+    assert str(raised.value) == "--format torchscript: is not known\nthere are onnx, pt2"
+
+
+def test_a_word_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    neck = make(parse("width 8\np5 = c5 -> conv1 rfa\n"))
+    for name in FORMATS:
+        with pytest.raises(RunError, match=r"(?s)cannot be written: .*docs/export.md lists"):
+            export_neck(neck, tmp_path, form=Form(formats=(name,)))
+
+
+def test_other_numbers_are_refused(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = torch.export.load
+
+    class Off:
+        def __init__(self, file: Path) -> None:
+            self.inner = loaded(file).module()
+
+        def module(self) -> object:
+            return lambda given: [made * 1.001 for made in self.inner(given)]
+
+    monkeypatch.setattr(torch.export, "load", Off)
+    with pytest.raises(RunError) as raised:
+        write_formats(written, ["pt2"])
+    assert str(raised.value) == (
+        f"{written / 'neck.pt2'}: differs from the neck at 1 images of 256 x 256 pixels, by "
+        f"1.0e-03 of the largest value\n{module._MEND}"
+    )
+
+
+def test_the_page_has_a_row_for_every_word() -> None:
+    rows = [row.split("`")[1] for row in table() if row.startswith("| `")]
+    assert rows == list(WORDS)
+
+
+def table() -> list[str]:
+    page = words_page()
+    text = PAGE.read_text(encoding="utf-8")
+    return str(text.partition(page.BEGIN)[2].partition(page.END)[0]).strip().splitlines()
+
+
+def words_page() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "export_words", ROOT / "benchmarks" / "export_words.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    return page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORDS)
+def test_the_page_says_which_words_are_written(name: str) -> None:
+    assert words_page().row_of(name) in table()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*BASELINES, *SAMPLED])
+def test_necks_are_written_in_both_formats(name: str, tmp_path: Path) -> None:
+    """Each is held against the neck as it is written, also at odd sizes."""
+    neck = make(ALL[name])
+    if name in REFUSED:
+        with pytest.raises(RunError, match="cannot be written"):
+            export_neck(neck, tmp_path, form=Form(formats=("onnx",)))
+        return
+    folder = export_neck(neck, tmp_path, form=Form(formats=("onnx", "pt2")))
+    operators = set(onnx_operators(folder / "neck.onnx"))
+    assert operators <= {*PLAIN_OPERATORS.split(), "DeformConv", "Mish"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bifpn", "nas_fpn", "repgfpn", "asff", "slimneck_v2"])
+def test_the_deployed_form_is_written_too(name: str, tmp_path: Path) -> None:
+    form = Form(deploy=True, formats=("onnx", "pt2"))
+    folder = export_neck(make(ALL[name]), tmp_path, form=form)
+    assert "BatchNormalization" not in onnx_operators(folder / "neck.onnx")
