@@ -1,5 +1,7 @@
 """Detection: COCO data, images, the dense head with its targets and losses, RoIs, AP."""
 
+from nas_fpn.detect.anchor_detector import AnchorDetector
+from nas_fpn.detect.anchor_head import AnchorHead, AnchorPredictions
 from nas_fpn.detect.body import BackboneWithNeck
 from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, make_grid
 from nas_fpn.detect.build import build_detector, inference_settings
@@ -36,6 +38,9 @@ from nas_fpn.detect.targets import Targets, assign_targets, size_ranges
 __all__ = [
     "CLASSES",
     "AdaptivePooling",
+    "AnchorDetector",
+    "AnchorHead",
+    "AnchorPredictions",
     "BackboneWithNeck",
     "Category",
     "ClassMatches",

@@ -12,7 +12,7 @@ from nas_fpn.detect.boxes import Grid, distances_to_boxes
 from nas_fpn.detect.evaluate import Detections
 from nas_fpn.detect.head import Predictions
 
-__all__ = ["decode"]
+__all__ = ["best_of_levels", "decode", "suppress"]
 
 
 def decode(
@@ -35,13 +35,41 @@ def decode(
     suppression of boxes of one class with an IoU above ``overlap``; ``most`` per image stay.
     Boxes that are empty after clipping are left out.
     """
-    scores, boxes, labels = _candidates(predictions, grid, top_k)  # [B, T], [B, T, 4], [B, T]
+    chance = predictions.logits.float().sigmoid()  # [B, P, K]
+    score = (chance * predictions.centreness.float().sigmoid()[..., None]).sqrt()
+    reach = distances_to_boxes(predictions.distances.float(), grid.points, grid.strides)
+    return suppress(
+        *best_of_levels(score, reach, grid.counts, top_k=top_k),
+        num_classes=score.shape[2],
+        image_ids=image_ids,
+        scales=scales,
+        sizes=sizes,
+        threshold=threshold,
+        overlap=overlap,
+        most=most,
+    )
+
+
+def suppress(
+    scores: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    *,
+    num_classes: int,
+    image_ids: Tensor,
+    scales: Tensor,
+    sizes: Tensor,
+    threshold: float,
+    overlap: float,
+    most: int,
+) -> Detections:
+    """Candidates [B, T], [B, T, 4] in network pixels, [B, T] to detections; as :func:`decode`."""
     image_size = sizes[:, None, :].to(boxes).repeat(1, 1, 2)  # [B, 1, 4]: width, height, twice
     boxes = torch.minimum((boxes / scales[:, None, None].to(boxes)).clamp(min=0), image_size)
     size = boxes[..., 2:] - boxes[..., :2]
     image, place = ((scores > threshold) & (size > 0).all(dim=2)).nonzero(as_tuple=True)
     scores, boxes, labels = scores[image, place], boxes[image, place], labels[image, place]
-    group = image * predictions.logits.shape[2] + labels
+    group = image * num_classes + labels
     keep = batched_nms(boxes, scores, group, overlap)  # best first over all images
     keep = keep[image[keep].argsort(stable=True)]
     keep = keep[_rank_in_run(image[keep]) < most]
@@ -53,15 +81,17 @@ def decode(
     )
 
 
-def _candidates(predictions: Predictions, grid: Grid, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best of each level: scores [B, T], boxes [B, T, 4] in network pixels, labels [B, T]."""
-    chance = predictions.logits.float().sigmoid()  # [B, P, K]
-    score = (chance * predictions.centreness.float().sigmoid()[..., None]).sqrt()
-    boxes = distances_to_boxes(predictions.distances.float(), grid.points, grid.strides)
+def best_of_levels(
+    score: Tensor, boxes: Tensor, counts: tuple[int, ...], *, top_k: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best of each level: scores [B, T], boxes [B, T, 4], labels [B, T].
+
+    ``score`` [B, P, K] and ``boxes`` [B, P, 4] are of all levels, ``counts`` of each.
+    """
     classes = score.shape[2]
     levels = []
     for level_score, level_boxes in zip(
-        score.split(grid.counts, dim=1), boxes.split(grid.counts, dim=1), strict=True
+        score.split(counts, dim=1), boxes.split(counts, dim=1), strict=True
     ):
         flat = level_score.flatten(1)  # [B, H*W*K]
         best, index = flat.topk(min(top_k, flat.shape[1]), dim=1)

@@ -6,6 +6,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from nas_fpn.detect.boxes import Grid, make_grid
+from nas_fpn.detect.decode import decode
+from nas_fpn.detect.evaluate import Detections
 from nas_fpn.detect.head import DenseHead, Predictions
 from nas_fpn.detect.losses import Losses, detection_losses
 from nas_fpn.detect.targets import assign_targets, size_ranges
@@ -71,3 +73,21 @@ class Detector(nn.Module):
         predictions, grid = self(inputs)
         targets = assign_targets(grid, boxes, labels, ranges=self.ranges)
         return detection_losses(predictions, targets, grid)
+
+    def detect(
+        self,
+        inputs: Tensor | Mapping[int, Tensor],
+        *,
+        image_ids: Tensor,
+        scales: Tensor,
+        sizes: Tensor,
+    ) -> Detections:
+        """The detections of a batch; the arguments are those of :func:`decode`."""
+        predictions, grid = self(inputs)
+        return decode(
+            predictions,
+            grid,
+            image_ids=image_ids,
+            scales=scales.to(grid.points.device),
+            sizes=sizes.to(grid.points.device),
+        )

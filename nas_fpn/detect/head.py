@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DenseHead", "Predictions", "Tower"]
+__all__ = ["DenseHead", "Predictions", "Tower", "one_width", "start_convolutions", "tower_of"]
 
 Tower = Literal["coupled", "decoupled"]
 PRIOR = 0.01  # the probability that an untrained head gives each class (arXiv:1708.02002, 4.1)
@@ -61,18 +61,19 @@ class DenseHead(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        channels = _one_width(in_channels, levels)
+        channels = one_width(in_channels, levels)
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, but got {num_classes}")
         self.levels = tuple(levels)
         self.num_classes = num_classes
-        self.class_tower = _tower(channels, width, depth)
-        self.box_tower = _tower(channels, width, depth) if tower == "decoupled" else None
+        self.class_tower = tower_of(channels, width, depth)
+        self.box_tower = tower_of(channels, width, depth) if tower == "decoupled" else None
         last = width if depth else channels
         self.logits = nn.Conv2d(last, num_classes, 3, padding=1)
         self.distances = nn.Conv2d(last, 4, 3, padding=1)
         self.centreness = nn.Conv2d(last, 1, 3, padding=1)
-        self._initialise(torch.Generator().manual_seed(seed))
+        start_convolutions(self, seed)
+        nn.init.constant_(_bias(self.logits), -math.log((1 - PRIOR) / PRIOR))
 
     def forward(self, features: Sequence[Tensor]) -> Predictions:
         """Predict from one feature [B, C, H, W] per level, finest first."""
@@ -92,17 +93,20 @@ class DenseHead(nn.Module):
             self.centreness(boxes),
         )
 
-    def _initialise(self, generator: torch.Generator) -> None:
-        convolutions = {
-            name: module for name, module in self.named_modules() if isinstance(module, nn.Conv2d)
-        }
-        for name in sorted(convolutions, key=lambda name: name.endswith("_tower.0")):
-            nn.init.normal_(convolutions[name].weight, std=0.01, generator=generator)
-            nn.init.constant_(_bias(convolutions[name]), 0.0)
-        nn.init.constant_(_bias(self.logits), -math.log((1 - PRIOR) / PRIOR))
+
+def start_convolutions(head: nn.Module, seed: int) -> None:
+    """Draw the weights of a head from ``seed``; those that see the neck's channels come last."""
+    generator = torch.Generator().manual_seed(seed)
+    convolutions = {
+        name: module for name, module in head.named_modules() if isinstance(module, nn.Conv2d)
+    }
+    for name in sorted(convolutions, key=lambda name: name.endswith("_tower.0")):
+        nn.init.normal_(convolutions[name].weight, std=0.01, generator=generator)
+        nn.init.constant_(_bias(convolutions[name]), 0.0)
 
 
-def _one_width(in_channels: Sequence[int], levels: Sequence[int]) -> int:
+def one_width(in_channels: Sequence[int], levels: Sequence[int]) -> int:
+    """The channels of all levels, which share a head."""
     if len(in_channels) != len(levels):
         raise ValueError(
             f"in_channels must have one entry per level {tuple(levels)}, "
@@ -116,7 +120,8 @@ def _one_width(in_channels: Sequence[int], levels: Sequence[int]) -> int:
     return in_channels[0]
 
 
-def _tower(in_channels: int, width: int, depth: int) -> nn.Sequential:
+def tower_of(in_channels: int, width: int, depth: int) -> nn.Sequential:
+    """``depth`` times 3x3 convolution, GroupNorm, ReLU at ``width`` channels."""
     layers: list[nn.Module] = []
     for channels in [in_channels, *[width] * depth][:depth]:
         layers += [

@@ -199,8 +199,8 @@ def _box(
     width, height = size
     if len(sides) == 4:
         x, y, w, h = sides
-        corners = ((x - w / 2) * width, (y - h / 2) * height)
-        corners += ((x + w / 2) * width, (y + h / 2) * height)
+        left, top = (x - w / 2) * width, (y - h / 2) * height
+        corners = (left, top, left + w * width, top + h * height)
     elif len(sides) >= 6 and len(sides) % 2 == 0:
         across = [side * width for side in sides[::2]]
         down = [side * height for side in sides[1::2]]

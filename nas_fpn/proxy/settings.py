@@ -93,6 +93,9 @@ class ProxySettings(BaseModel):
     device: Literal["cpu", "cuda", "auto"] = Field(
         "cpu", description='where a trial trains; "auto": CUDA where there is one'
     )
+    head: Literal["fcos", "retinanet"] = Field(
+        "fcos", description="the dense head, in small: without anchors, or with nine at each cell"
+    )
     head_width: int = Field(64, ge=1, description="channels inside the dense head")
     head_depth: int = Field(1, ge=0, description="convolutions of a tower of the head")
     tower: Literal["coupled", "decoupled"] = Field(

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nas_fpn.detect.anchor_detector import AnchorDetector
+from nas_fpn.detect.anchor_head import AnchorHead
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.head import DenseHead
 from nas_fpn.errors import RunError
@@ -81,9 +83,10 @@ def make_detector(
     num_classes: int,
     seed: int,
     backbone: nn.Module | None = None,
-) -> Detector:
+) -> Detector | AnchorDetector:
     """``neck`` with the settings' head, started from ``seed``; the same for proxy and benchmark."""
-    head = DenseHead(
+    size = settings.image_size
+    head = (AnchorHead if settings.head == "retinanet" else DenseHead)(
         neck.out_channels,
         num_classes,
         levels=neck.levels,
@@ -92,7 +95,9 @@ def make_detector(
         tower=settings.tower,
         seed=seed,
     )
-    return Detector(neck, head, image_size=settings.image_size, backbone=backbone)
+    if isinstance(head, AnchorHead):
+        return AnchorDetector(neck, head, image_size=size, backbone=backbone)
+    return Detector(neck, head, image_size=size, backbone=backbone)
 
 
 def pick_device(name: Literal["cpu", "cuda", "auto"]) -> torch.device:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas_fpn.detect.anchor_detector import AnchorDetector
 from nas_fpn.detect.dataset import Category
-from nas_fpn.detect.decode import decode
 from nas_fpn.detect.detector import Detector
 from nas_fpn.detect.evaluate import Detections, average_precision
 
@@ -18,7 +18,7 @@ Batch = tuple[Tensor | Mapping[int, Tensor], Tensor, Tensor]
 
 @torch.no_grad()
 def validate(
-    detector: Detector,
+    detector: Detector | AnchorDetector,
     batches: Iterable[Batch],
     *,
     truth: Mapping[str, Any],
@@ -32,17 +32,8 @@ def validate(
     sizes = {image["id"]: (image["width"], image["height"]) for image in truth["images"]}
     found = []
     for inputs, image_ids, scales in batches:
-        predictions, grid = detector(inputs)
-        device = grid.points.device
-        found.append(
-            decode(
-                predictions,
-                grid,
-                image_ids=image_ids,
-                scales=scales.to(device),
-                sizes=torch.tensor([sizes[i] for i in image_ids.tolist()], device=device),
-            )
-        )
+        shapes = torch.tensor([sizes[i] for i in image_ids.tolist()])
+        found.append(detector.detect(inputs, image_ids=image_ids, scales=scales, sizes=shapes))
     return average_precision(truth, _joined(found), categories=categories)
 
 

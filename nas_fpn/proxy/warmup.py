@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas_fpn.detect.anchor_detector import AnchorDetector
 from nas_fpn.detect.dataset import Category, Dataset, to_coco
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.images import load_image
@@ -136,7 +137,7 @@ def flip(pixels: Tensor, boxes: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _train(
-    detector: Detector,
+    detector: Detector | AnchorDetector,
     images: Images,
     schedule: Schedule,
     *,
