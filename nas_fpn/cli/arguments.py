@@ -14,6 +14,7 @@ __all__ = [
     "OwnWords",
     "RunFolder",
     "SpaceName",
+    "Trust",
     "neck_of",
     "run_of",
     "space_of",
@@ -25,10 +26,14 @@ NeckName = Annotated[str, typer.Argument(help="A shipped name, a .neck file, RUN
 OwnWords = Annotated[
     list[Path] | None, typer.Option("--words", help="A Python file of own words, which is run.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the own words of a run: code of whoever made the run."),
+]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.toml.")]
 
 
-def neck_of(name: str, words: Sequence[Path] | None = None) -> Any:
+def neck_of(name: str, words: Sequence[Path] | None = None, *, trust: bool = False) -> Any:
     """The architecture that a name, a file, RUN or RUN:TRIAL means; a run has its own words."""
     from nas_fpn import language
 
@@ -37,10 +42,11 @@ def neck_of(name: str, words: Sequence[Path] | None = None) -> Any:
         return language.read_neck(language.find_neck(name), words=language.load_words(words or ()))
     if words:
         raise RunError(f"--words is for a neck without a run; {run[0]} has its own\nomit it")
-    from nas_fpn.run import read_run, read_words, trial_entry
+    from nas_fpn.run import read_run, trial_entry, words_for
 
     asked = read_run(run[0])
-    return language.parse(trial_entry(asked, run[1]).text, words=read_words(asked))
+    text = trial_entry(asked, run[1]).text
+    return language.parse(text, words=words_for(asked, [text], trust=trust))
 
 
 def space_of(name: str, words: Sequence[Path] | None = None) -> Any:

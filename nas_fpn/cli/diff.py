@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas_fpn.cli.arguments import Json, NeckName, OwnWords, neck_of, run_of
+from nas_fpn.cli.arguments import Json, NeckName, OwnWords, Trust, neck_of, run_of
 from nas_fpn.cli.output import print_json
 
 __all__ = ["diff"]
@@ -18,6 +18,7 @@ def diff(
         Path | None, typer.Option(help="Draw both in one picture, to this file.")
     ] = None,
     words: OwnWords = None,
+    trust: Trust = False,
     json_: Json = False,
 ) -> None:
     """Print how the programs of two necks differ; with --svg draw what both have and what one has.
@@ -31,7 +32,7 @@ def diff(
     names = first, second
     own = [run_of(name) is not None for name in names]  # a run has words of its own
     necks = [
-        neck_of(name, None if has and not all(own) else words)
+        neck_of(name, None if has and not all(own) else words, trust=trust)
         for name, has in zip(names, own, strict=True)
     ]
     identities = [language.identity(neck) for neck in necks]

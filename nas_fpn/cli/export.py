@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas_fpn.cli.arguments import NeckName, OwnWords, neck_of, run_of
+from nas_fpn.cli.arguments import NeckName, OwnWords, Trust, neck_of, run_of
 from nas_fpn.errors import RunError
 
 __all__ = ["export"]
@@ -20,6 +20,7 @@ def export(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of a neck without a run: its first weights.")] = 0,
     words: OwnWords = None,
+    trust: Trust = False,
     deploy: Annotated[
         bool,
         typer.Option("--deploy", help="Norms folded, branches merged: the same numbers, faster."),
@@ -50,6 +51,6 @@ def export(
             raise RunError(f"--channels is for a neck without a run; {run[0]} has its own\nomit it")
         if words:
             raise RunError(f"--words is for a neck without a run; {run[0]} has its own\nomit it")
-        for _ in export_from_run(*run, to, form=form):
+        for _ in export_from_run(*run, to, form=form, trust=trust):
             pass
     typer.echo(f"{to} is written")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas_fpn.cli.arguments import RunFolder
+from nas_fpn.cli.arguments import RunFolder, Trust
 from nas_fpn.errors import RunError
 
 __all__ = ["dashboard", "mirror"]
@@ -17,6 +17,7 @@ def dashboard(
     host: Annotated[
         str, typer.Option(help="Who may look: this machine; 0.0.0.0: everybody who reaches it.")
     ] = "127.0.0.1",
+    trust: Trust = False,
 ) -> None:
     """Open optuna-dashboard on runs, finished or under way, until Ctrl-C. Nothing is written.
 
@@ -32,7 +33,7 @@ def dashboard(
         ) from None
     if host not in LOOPBACK:
         typer.echo(f"{host}: whoever reaches this address can look; there is no password", err=True)
-    lines = serve(runs, host=host, port=port)
+    lines = serve(runs, host=host, port=port, trust=trust)
     try:
         typer.echo(f"{next(lines)} shows {', '.join(map(str, runs))}; Ctrl-C ends it")
         for line in lines:
@@ -41,7 +42,13 @@ def dashboard(
         pass
 
 
-def mirror(run: RunFolder) -> None:
+def mirror(
+    run: RunFolder,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Run the run's own words; write the storage of its run.toml."),
+    ] = False,
+) -> None:
     """Make the mirror of a run anew: the Optuna study of its record, for other dashboards.
 
     Example: nas-fpn mirror runs/quickstart
@@ -50,6 +57,11 @@ def mirror(run: RunFolder) -> None:
     from nas_fpn.run import read_run
 
     storage = read_run(run).settings.report.storage
-    count = rebuild(run, storage=storage)
+    if storage and not trust:
+        raise RunError(
+            f"{run / 'run.toml'}: [report] storage names a database, {storage}\n"
+            "if you know who wrote this, --trust writes there"
+        )
+    count = rebuild(run, storage=storage, trust=trust)
     where = storage or str(journal_of(run))
     typer.echo(f"{where} is written: {count} trial{'' if count == 1 else 's'}")

@@ -145,8 +145,9 @@ def _record_of(run: Path) -> Any:
     """A run by its record alone: a table draws nothing and needs no space."""
     from nas_fpn.record import read_history
     from nas_fpn.report import Opened
+    from nas_fpn.strange import inside
 
-    path = run / "history.jsonl"
+    path = inside(run, "history.jsonl")
     if not path.is_file():
         raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {run}")
     return Opened(run.resolve().name, read_history(path))

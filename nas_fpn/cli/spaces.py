@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, OwnWords, SpaceName, neck_of, space_of
+from nas_fpn.cli.arguments import Json, OwnWords, SpaceName, Trust, neck_of, space_of
 from nas_fpn.cli.output import complain, print_json
 from nas_fpn.errors import SpaceError
 
@@ -106,6 +106,7 @@ def show(
     ],
     svg: Annotated[Path | None, typer.Option(help="Write the drawing to this file.")] = None,
     words: OwnWords = None,
+    trust: Trust = False,
     json_: Json = False,
 ) -> None:
     """Print a neck as text and as a picture: levels as rows, merges as nodes.
@@ -128,7 +129,7 @@ def show(
         else:
             typer.echo(text, nl=False)
         return
-    architecture = neck_of(neck, words)
+    architecture = neck_of(neck, words, trust=trust)
     identity = language.identity(architecture)
     if svg is not None:
         svg.write_text(draw(architecture), encoding="utf-8")

@@ -36,9 +36,16 @@ class Followed:
     """A run in a storage, brought up to its record by :meth:`look`."""
 
     def __init__(
-        self, folder: Path, storage: BaseStorage, drawings: DrawnOnDemand, *, name: str
+        self,
+        folder: Path,
+        storage: BaseStorage,
+        drawings: DrawnOnDemand,
+        *,
+        name: str,
+        trust: bool = False,
     ) -> None:
         self._folder = folder
+        self._trust = trust
         self._storage = storage
         self._drawings = drawings
         self._name = name
@@ -62,7 +69,7 @@ class Followed:
         self._seen = seen
 
     def _begun(self) -> tuple[str, Mirror]:
-        run = open_run(self._folder)
+        run = open_run(self._folder, trust=self._trust)
         self._entries = run.history.entries
         mirror = Mirror(
             self._storage,
@@ -84,15 +91,16 @@ class Followed:
         return there.st_mtime_ns, there.st_size
 
 
-def serve(folders: Sequence[Path], *, host: str, port: int) -> Iterator[str]:
+def serve(folders: Sequence[Path], *, host: str, port: int, trust: bool = False) -> Iterator[str]:
     """Serve the runs until the generator is closed; yields the address, then what goes wrong.
 
-    Raises RunError for a run without a record, and where the address cannot be had.
+    ``trust`` runs the own words of the runs. Raises RunError for a run without a record, and where
+    the address cannot be had.
     """
     storage, drawings = in_memory(), DrawnOnDemand()
     names = _names(folders)
     runs = [
-        Followed(folder, storage, drawings, name=name)
+        Followed(folder, storage, drawings, name=name, trust=trust)
         for folder, name in zip(folders, names, strict=True)
     ]
     app: Any = wsgi(storage, artifact_store=drawings)

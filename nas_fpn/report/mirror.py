@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from nas_fpn.record import Entry, History
 from nas_fpn.report.drawings import Drawings
 from nas_fpn.report.notes import run_note, trial_note
-from nas_fpn.report.opened import Opened
+from nas_fpn.report.opened import Opened, member
 from nas_fpn.report.options import OUTSIDE, chosen, options
 from nas_fpn.report.optuna_store import (
     Row,
@@ -33,6 +33,7 @@ from nas_fpn.report.optuna_store import (
 
 __all__ = ["Mirror", "fingerprint", "row_of"]
 
+LONGEST = 1e9  # seconds, about thirty years: the calendar ends somewhere
 # A rejected neck was never trained: it is none of the failures.
 ENDED = {
     "complete": TrialState.COMPLETE,
@@ -100,7 +101,8 @@ class Mirror:
         if before is None:
             drawing = self._drawings.keep(entry.text, run.words)
             if run.space is not None:
-                params = chosen(run.space, self._options, entry.genotype)
+                genotype = member(entry, run.space).genotype
+                params = chosen(run.space, self._options, genotype)
         row = row_of(
             entry,
             objectives=run.objectives,
@@ -217,7 +219,8 @@ def _laid(
         heapq.heappush(free, begun + seconds)
         laid.append((begun, begun + seconds))
     end = max((ended for _, ended in laid), default=0.0)
-    return [
-        (until - timedelta(seconds=end - begun), until - timedelta(seconds=end - ended))
-        for begun, ended in laid
-    ]
+    return [(_before(until, end - begun), _before(until, end - ended)) for begun, ended in laid]
+
+
+def _before(until: datetime, seconds: float) -> datetime:
+    return until - timedelta(seconds=min(max(seconds, 0.0), LONGEST))

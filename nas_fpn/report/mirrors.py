@@ -13,6 +13,7 @@ from nas_fpn.report.drawings import DrawnFiles
 from nas_fpn.report.mirror import Mirror
 from nas_fpn.report.opened import Opened, open_run
 from nas_fpn.report.optuna_store import delete_study, find_study, journal, open_url
+from nas_fpn.strange import inside
 
 __all__ = ["drawings_of", "journal_of", "mirror_of", "rebuild", "written"]
 
@@ -21,12 +22,12 @@ SQLITE = "sqlite:///"
 
 def journal_of(folder: Path) -> Path:
     """The journal of a run's mirror."""
-    return folder / "mirror" / "study.journal"
+    return inside(folder, "mirror/study.journal")
 
 
 def drawings_of(folder: Path) -> Path:
     """The folder of its drawings, an artifact store of Optuna."""
-    return folder / "mirror" / "drawings"
+    return inside(folder, "mirror/drawings")
 
 
 def written(folder: Path) -> datetime:
@@ -34,13 +35,13 @@ def written(folder: Path) -> datetime:
     return datetime.fromtimestamp((folder / "history.jsonl").stat().st_mtime)
 
 
-def mirror_of(folder: Path, *, storage: str = "") -> Mirror:
+def mirror_of(folder: Path, *, storage: str = "", trust: bool = False) -> Mirror:
     """The mirror of a run, brought up to its record; a journal that is broken is made anew.
 
-    ``storage`` is the URL of a database, or "" for the journal. Only one process may write: the one
-    that searches.
+    ``storage`` is the URL of a database, or "" for the journal; ``trust`` runs the run's own words.
+    Only one process may write: the one that searches.
     """
-    run = open_run(folder)
+    run = open_run(folder, trust=trust)
     if storage:
         return _mirror(open_url(_resolved(storage, folder)), run, folder, _shared_name(run, folder))
     path = journal_of(folder)
@@ -53,17 +54,17 @@ def mirror_of(folder: Path, *, storage: str = "") -> Mirror:
     return _anew(path, run, folder)
 
 
-def rebuild(folder: Path, *, storage: str = "") -> int:
+def rebuild(folder: Path, *, storage: str = "", trust: bool = False) -> int:
     """Make the mirror again from the record; returns its number of trials.
 
     The journal is written beside the old one, then moved in its place; in a database the study is
     taken out first. Raises RunError where there is no record, or while a search writes it.
     """
-    path = folder / "history.jsonl"
+    path = inside(folder, "history.jsonl")
     if not path.is_file():
         raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {folder}")
     with Record(path):  # a search has it open: it writes the mirror itself
-        run = open_run(folder)
+        run = open_run(folder, trust=trust)
         if storage:
             database, name = open_url(_resolved(storage, folder)), _shared_name(run, folder)
             if (found := find_study(database, name)) is not None:

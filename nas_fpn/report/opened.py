@@ -1,21 +1,23 @@
 """A run folder as the report reads it: its record, and what belongs to it if it is unchanged.
 
 The record alone is enough. The space gives the choices their names and own words are needed to
-draw the necks that use them: both are taken only where their hashes are those on record.
+draw the necks that use them: both are taken only where their hashes are those on record. Own words
+are code, which a hash in a record does not make harmless: they are run for those who trust the run.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from nas_fpn.errors import RunError, SpaceError
-from nas_fpn.language import SHIPPED, Space, Words, find_space, load_words, read
-from nas_fpn.record import History, read_history
+from nas_fpn.language import SHIPPED, Space, Words, explain, find_space, load_words, read
+from nas_fpn.language.files import shipped_folder
+from nas_fpn.record import Entry, History, read_history
+from nas_fpn.strange import bounded, decoded, inside
 
-__all__ = ["Exported", "Opened", "open_run"]
+__all__ = ["Exported", "Opened", "member", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +69,37 @@ class Opened:
         return wanted
 
 
-def open_run(folder: Path) -> Opened:
-    """Read a run folder. Raises RunError where there is no record, or a malformed one."""
-    path = folder / "history.jsonl"
+def open_run(folder: Path, *, trust: bool = False) -> Opened:
+    """Read a run folder. Raises RunError where there is no record, or a malformed one.
+
+    Only with ``trust`` are its own words run, and is a space read that lies outside of the folder.
+    """
+    path = inside(folder, "history.jsonl")
     if not path.is_file():
         raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {folder}")
     bare = Opened(folder.resolve().name, read_history(path))
     missing: list[str] = []
-    words = _words(folder, bare, missing)
+    words = _words(folder, bare, missing, trust=trust)
+    space = None if words is None else _space(folder, bare, words, missing, trust=trust)
     return Opened(
         bare.name,
-        bare.history,
+        bare.history if space is None else _members(bare.history, space, missing),
         words or SHIPPED,
-        None if words is None else _space(folder, bare, words, missing),
-        dict(_exports(folder / "best", bare)),
+        space,
+        dict(_exports(folder, bare)),
         tuple(missing),
     )
 
 
-def _words(folder: Path, run: Opened, missing: list[str]) -> Words | None:
-    """The run's words, or None where its own are not those on record."""
+def _words(folder: Path, run: Opened, missing: list[str], *, trust: bool) -> Words | None:
+    """The run's words, or None where its own are not those on record, or nobody trusts them."""
     hashes: Mapping[str, str] = run.header.get("words", {})
+    if hashes and not trust:
+        missing.append(
+            f"{', '.join(hashes)}: own words are code, which only --trust runs: necks that use "
+            "them are not drawn, and choices have no names"
+        )
+        return None
     for name, expected in hashes.items():
         path = folder / name
         if not path.is_file() or sha256(path.read_bytes()).hexdigest() != expected:
@@ -99,39 +111,80 @@ def _words(folder: Path, run: Opened, missing: list[str]) -> Words | None:
     return load_words([folder / name for name in hashes])
 
 
-def _space(folder: Path, run: Opened, words: Words, missing: list[str]) -> Space | None:
+def _space(
+    folder: Path, run: Opened, words: Words, missing: list[str], *, trust: bool
+) -> Space | None:
     name = str(run.settings.get("space", "quick"))
+    of_its_own = name.endswith((".space", ".neck"))
     try:
-        path = find_space(folder / name if name.endswith((".space", ".neck")) else name)
-        if sha256(path.read_bytes()).hexdigest() == run.header.get("space"):
+        path = find_space(folder / name if of_its_own else name)
+        if not trust:
+            inside(folder if of_its_own else shipped_folder("search_spaces"), path.resolve())
+        if sha256(bounded(path)).hexdigest() == run.header.get("space"):
             return read(path, words=words)
-    except (SpaceError, OSError):
+    except RunError:
+        missing.append(
+            f"the space {name} lies outside of the run's folder, where only --trust reads it: "
+            "choices have no names"
+        )
+        return None
+    except (SpaceError, OSError, ValueError):
         missing.append(f"the space {name} is not there any more: choices have no names")
         return None
     missing.append(f"the space {name} has changed since the run began: choices have no names")
     return None
 
 
-def _exports(best: Path, run: Opened) -> list[tuple[int, Exported]]:
+def _members(history: History, space: Space, missing: list[str]) -> History:
+    """The history; a genotype that the space does not have is none."""
+    entries = tuple(member(entry, space) for entry in history.entries)
+    lost = sum(one is not other for one, other in zip(entries, history.entries, strict=True))
+    if lost:
+        missing.append(f"{lost} genotypes are none of this space: those choices have no names")
+    return replace(history, entries=entries)
+
+
+def member(entry: Entry, space: Space) -> Entry:
+    """The entry; without its genotype where the space has no such member."""
+    if entry.genotype is None:
+        return entry
+    try:
+        explain(space, entry.genotype)
+    except SpaceError:
+        return replace(entry, genotype=None)
+    return entry
+
+
+def _exports(run_folder: Path, run: Opened) -> list[tuple[int, Exported]]:
     """Each exported neck whose folder says which trial of this record it is."""
     found = []
+    best = inside(run_folder, "best")
     folders = [best, *(one for one in sorted(best.glob("*")) if one.is_dir())]
     for folder in folders:
-        mark, source = folder / "trial.json", folder / "neck.py"
+        mark, source, drawing = (
+            inside(run_folder, folder.relative_to(run_folder) / name)
+            for name in ("trial.json", "neck.py", "neck.svg")
+        )
         if not (mark.is_file() and source.is_file()):
             continue
-        number = _trial(mark.read_text(encoding="utf-8"), run)
+        number = _trial(mark, run)
         if number is not None:
-            drawing = folder / "neck.svg"
-            drawn = drawing.read_text(encoding="utf-8") if drawing.is_file() else None
-            found.append((number, Exported(source.read_text(encoding="utf-8"), drawn)))
+            drawn = _text(drawing) if drawing.is_file() else None
+            found.append((number, Exported(_text(source), drawn)))
     return found
 
 
-def _trial(mark: str, run: Opened) -> int | None:
+def _trial(mark: Path, run: Opened) -> int | None:
     """The number of the trial that a ``trial.json`` names, if this record holds that very one."""
-    told = json.loads(mark)
+    try:
+        told = decoded(bounded(mark))
+    except ValueError as fault:
+        raise RunError(f"{mark}: {fault}\ndelete {mark.parent}, and export again") from None
+    number = told.get("trial") if isinstance(told, dict) else None
     entries = {entry.number: entry for entry in run.history.entries}
-    entry = entries.get(told.get("trial"))
-    same = entry is not None and entry.neck == told.get("neck")
-    return entry.number if entry is not None and same else None
+    entry = entries.get(number) if isinstance(number, int) else None
+    return number if entry is not None and entry.neck == told.get("neck") else None
+
+
+def _text(path: Path) -> str:
+    return bounded(path).decode(errors="replace")

@@ -4,7 +4,7 @@ from nas_fpn.run.best import export_from_run, export_untrained, trial_entry
 from nas_fpn.run.confirm import Confirmed, confirm_run
 from nas_fpn.run.follow import follow, is_over
 from nas_fpn.run.look import Look, rows
-from nas_fpn.run.own_words import prove_words, read_words
+from nas_fpn.run.own_words import prove_words, read_words, words_for
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Checked, Drive, Event, drive_here, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
@@ -38,4 +38,5 @@ __all__ = [
     "start_run",
     "trial_entry",
     "watch_of",
+    "words_for",
 ]

@@ -25,10 +25,11 @@ from nas_fpn.run.confirmed_weights import (
     is_settled,
     named_neck,
 )
-from nas_fpn.run.own_words import read_words
+from nas_fpn.run.own_words import words_for
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run, read_run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
+from nas_fpn.strange import inside
 
 __all__ = [
     "export_best",
@@ -145,26 +146,29 @@ def _is_there(entry: Entry, folder: Path, form: Form = PLAIN) -> bool:
 
 
 def export_from_run(
-    folder: Path, number: int | None, to: Path, *, form: Form = PLAIN
+    folder: Path, number: int | None, to: Path, *, form: Form = PLAIN, trust: bool = False
 ) -> Iterator[Step]:
     """Export one trial of a run with trained weights; yield how far it is.
 
     None: the best one, or of a run with several objectives every neck of the front; the one that
     a verdict end to end names, if there is one. A neck of that verdict leaves with its weights from
-    a detector.
+    a detector. ``trust`` runs the run's own words.
 
     Raises:
-        RunError: where the record, the trial or the bank is missing.
+        RunError: where the record, the trial or the bank is missing, or own words need trust.
     """
     run = read_run(folder)
     entry = trial_entry(run, number)
     history = read_history(run.folder / "history.jsonl")
     header = history.events[0]
-    bank = run.folder / "bank" / f"bank-{str(header.get('bank', ''))[:16]}.safetensors"
+    bank = inside(run.folder, f"bank/bank-{str(header.get('bank', ''))[:16]}.safetensors")
     halving = run.settings.halving
     rungs = () if halving is None else halving.rungs
-    words = read_words(run)
     confirmed = end_to_end(run.folder, history)
+    wanted = [entry, *(one for one in history.entries if one.neck in confirmed)]
+    if len(run.settings.objectives) > 1 and number is None:
+        wanted += front(history.entries, run.settings.objectives)
+    words = words_for(run, [one.text for one in wanted], trust=trust)
     trainer = Trainer(bank, run.settings.proxy, run.settings.seed, rungs=rungs, words=words)
     notes = header.get("settings", {}).get("notes", ())
     if number is None and len(run.settings.objectives) > 1:

@@ -40,9 +40,13 @@ def views(run: Run) -> dict[str, Callable[[], View]]:
     wanted: dict[str, Callable[[], View]] = {}
     report, folder = run.settings.report, run.folder
     if report.mirror:
-        wanted["the mirror"] = lambda: mirror_of(folder, storage=report.storage)
+        wanted["the mirror"] = lambda: mirror_of(
+            folder, storage=report.storage, trust=True
+        )
     if report.tensorboard:
-        wanted["the log for TensorBoard"] = lambda: Curves(curves_of(folder), open_run(folder))
+        wanted["the log for TensorBoard"] = lambda: Curves(
+            curves_of(folder), open_run(folder, trust=True)
+        )
     return wanted
 
 

@@ -52,14 +52,14 @@ def test_a_space_that_is_gone_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_own_words_run_only_if_they_are_those_on_record(tmp_path: Path, *, changed: bool) -> None:
+def test_trusted_own_words_run_only_if_they_are_those_on_record(tmp_path: Path, *, changed: bool) -> None:
     folder = write_run(tmp_path / "run", 4)
     ran = tmp_path / "ran"
     text = WORDS + f"\nfrom pathlib import Path\nPath({str(ran)!r}).touch()\n"
     (folder / "mine.py").write_text(text)
     digest = sha256((text + "# other" if changed else text).encode()).hexdigest()
     rewrite(folder, words={"mine.py": digest})
-    run = open_run(folder)
+    run = open_run(folder, trust=True)
     assert ran.exists() is not changed
     assert ("mine" in run.words.rows) is not changed
     assert (run.space is None) is changed
