@@ -53,8 +53,9 @@ class Laterals:
         """
         modes = {module: module.training for module in detector.modules()}
         self.always = True
+        device = next(detector.parameters()).device
         with torch.no_grad():
-            detector.eval()(torch.zeros(1, 3, image_size, image_size))
+            detector.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
         self.always = False
         for module, mode in modes.items():
             module.training = mode

@@ -42,8 +42,8 @@ class DetectorSettings(BaseModel):
     """Table ``[detector]``: which of torchvision's detectors, and its options.
 
     The defaults are torchvision's, but for ``score_threshold``, since AP counts boxes of all scores
-    and a short training gives low ones, and for ``reach``. A field set for a kind that does not have
-    it is refused.
+    and a short training gives low ones, and for ``reach``. A field set for a kind that does not
+    have it is refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
