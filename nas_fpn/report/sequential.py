@@ -42,7 +42,7 @@ Saying = Literal["better", "worse", "not shown", "continue"]
 MIN_SEEDS, MAX_SEEDS = 3, 10  # unless a plan says otherwise
 FEWEST = 2  # pairs of scores that have a standard deviation
 HOPE = 2.0  # standard errors above the mean that a difference is still thought to be capable of
-HALVINGS = 60
+HALVINGS = 40  # of a bracket of differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def decide(
     (Next(neck='mine', place=0), Next(neck='panet', place=0))
     >>> said = decide({"mine": [0.31, 0.33, 0.32], "panet": [0.21, 0.22, 0.22]}, plan).pairs[0]
     >>> said.outcome, round(said.mean, 3), round(said.half, 3)
-    ('better', 0.103, 0.031)
+    ('better', 0.103, 0.032)
     """
     pairs = tuple(
         _decided(found, control, scores.get(found, ()), scores.get(control, ()), plan)

@@ -15,7 +15,7 @@ __all__ = ["share_below", "student_power", "student_quantile", "student_tail"]
 Array = NDArray[np.float64]
 
 HALVINGS = 80  # of a bracket of angles: to the last bits of a double
-NODES = 2000  # of a midpoint rule over a smooth integrand
+NODES = 500  # of a midpoint rule over a smooth integrand
 
 
 def share_below(angle: ArrayLike, power: int) -> Array:
