@@ -44,14 +44,21 @@ def frame(history: History) -> pd.DataFrame:
     return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(numbers, "Float64"))
 
 
+def _count(number: float | None) -> int | None:
+    """A number that is a count; another, which only a stranger's record has, is left out."""
+    if number is None or not 0 <= number < 2**53 or int(number) != number:
+        return None
+    return int(number)
+
+
 def _row(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trial": entry.number,
         "source": entry.source,
         "neck": entry.neck,
         "state": "running",
-        "params": entry.cost.get("params"),
-        "macs": entry.cost.get("macs"),
+        "params": _count(entry.cost.get("params")),
+        "macs": _count(entry.cost.get("macs")),
         **{f"cost/{key}": one for key, one in entry.cost.items() if key not in ("params", "macs")},
     }
     outcome = entry.outcome

@@ -63,12 +63,15 @@ class Fitted:
 class Question:
     """What the names in a ``run.toml`` mean: files found and read, baselines fitted.
 
-    ``levels`` are those that the backbone has to give; ``warmup_neck`` is an FPN.
+    ``levels`` are those that the backbone has to give; ``warmup_neck`` is an FPN. The sources are
+    what the files held when they were read: an edit in the meantime changes nothing.
     """
 
     space: Space
     space_file: Path
+    space_source: bytes
     controller_file: Path
+    controller_source: bytes
     frame: Frame
     levels: tuple[int, ...]
     baselines: tuple[Fitted, ...]
@@ -113,7 +116,9 @@ def read_question(run: Run) -> Question:
     return Question(
         space=space,
         space_file=path,
+        space_source=path.read_bytes(),
         controller_file=controller,
+        controller_source=controller.read_bytes(),
         frame=frame,
         levels=tuple(
             sorted({*frame.reads, *(k for one in baselines for k in lower(one.neck).inputs)})

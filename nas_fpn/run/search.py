@@ -27,6 +27,7 @@ from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.record import Event as Line
 from nas_fpn.report import proxy_checks
 from nas_fpn.run.best import export_best
+from nas_fpn.run.code import code_files, keep_code
 from nas_fpn.run.live import followed, views
 from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
@@ -126,6 +127,7 @@ def _search(
         controller = load_controller(
             question.controller_file,
             problem,
+            source=question.controller_source,
             seed=settings.seed,
             settings={k: v for k, v in settings.controller_settings.items() if k != "prior"},
         )
@@ -171,6 +173,7 @@ def _search(
         if prior.genotypes:
             header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
         loop = Loop(record, controller, plan, header=header)
+        keep_code(run.folder, code_files(question))
         checks = proxy_checks(history.events)
         yield Begun(wanted, len(plan.baselines), loop.entries, notes, checks)
 
@@ -255,8 +258,8 @@ def _header(
     settings = run.settings.model_dump(mode="json", exclude={"ray", "report"})
     halving = None if run.settings.halving is None else asdict(run.settings.halving)
     settings |= {"budget": {"trials": trials}, "notes": list(notes), "halving": halving}
-    files = (question.space_file, question.controller_file)
-    space, controller = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+    sources = (question.space_source, question.controller_source)
+    space, controller = (hashlib.sha256(source).hexdigest() for source in sources)
     own = [file.sha256 for file in question.space.words.files]
     words = dict(zip(run.settings.words, own, strict=True))
     return {

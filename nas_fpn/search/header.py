@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from nas_fpn.errors import RunError
@@ -40,6 +41,7 @@ def begin(record: Record | MemoryRecord, header: Event, *, trials: int, accept_d
                 [
                     f"{record.path}:1: this run was begun as another",
                     *(f"  {row}" for row in differences),
+                    *_copies(record.path.parent / "code", _question(old), _question(new)),
                     "put it back, start a run in another folder, or go on with --accept-drift",
                 ]
             )
@@ -73,6 +75,17 @@ def _question(header: Event) -> dict[str, Any]:
     settings = kept.get("settings", {})
     kept["settings"] = {k: v for k, v in settings.items() if k not in SETTINGS_MAY_CHANGE}
     return kept
+
+
+def _copies(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    """Where the code is that the run was begun with, of what has changed."""
+    words = old.get("words") or {}
+    before = {**{k: old.get(k) for k in ("space", "controller")}, **words}
+    after = {**{k: new.get(k) for k in ("space", "controller")}, **(new.get("words") or {})}
+    for name, digest in before.items():
+        if digest != after.get(name):
+            for copy in sorted(folder.glob(f"*-{str(digest)[:16]}.*")):
+                yield f"  {name} as it was: {copy}"
 
 
 def _differences(old: object, new: object, key: str = "") -> Iterator[str]:

@@ -4,13 +4,14 @@ The file is code of whoever wrote it, and runs with the rights of the search.
 """
 
 import difflib
-import importlib.util
 import inspect
 import json
 import sys
 import typing
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from importlib.abc import SourceLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,14 +47,20 @@ def find_controller(name: str, *, base: Path | None = None) -> Path:
 
 
 def load_controller(
-    path: Path, problem: Problem, *, seed: int, settings: Mapping[str, object]
+    path: Path,
+    problem: Problem,
+    *,
+    seed: int,
+    settings: Mapping[str, object],
+    source: bytes | None = None,
 ) -> Controller:
     """Run the file and make its controller; ``settings`` are ``[controller_settings]``.
 
+    ``source`` is what the file held when it was read; None: what it holds now.
     Raises :class:`RunError` for a file that cannot be run or defines no ``controller``, and for
     all unknown, missing and ill-typed settings at once.
     """
-    module = _run(path)
+    module = _run(path, path.read_bytes() if source is None else source)
     factory = getattr(module, "controller", None)
     if not inspect.isfunction(factory):
         raise RunError(f"{path}: must define controller(problem, *, seed, …settings)")
@@ -67,13 +74,26 @@ def load_controller(
     return made
 
 
-def _run(path: Path) -> ModuleType:
-    source = path.read_bytes()
+class _Loader(SourceLoader):
+    """Runs the very bytes that are hashed: no bytecode beside the file, no later edit of it."""
+
+    def __init__(self, path: Path, source: bytes) -> None:
+        self._path = path
+        self._source = source
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self._path)
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self._source
+
+
+def _run(path: Path, source: bytes) -> ModuleType:
     # Two files of one name must not be taken for each other, nor one before and after an edit.
     name = f"nas_fpn_controller_{path.stem}_{sha256(source).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = spec_from_loader(name, _Loader(path, source))
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
