@@ -66,6 +66,7 @@ class Case:
     noise: str = "measured"
     unrest: float = 1.0
     controller: str = "random_search"
+    runs: int = 1000
     screening: ScreeningPlan = field(default_factory=ScreeningPlan)
     seeds: tuple[int, int] = (MIN_SEEDS, MAX_SEEDS)
 

@@ -24,7 +24,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from nas_fpn.report.student import share_below, student_quantile
 
@@ -126,10 +126,10 @@ def _crossed(u: Array, n: int, cut: float, ahead: _Ahead) -> Array:
     return np.asarray(found)
 
 
-def _nodes(low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
+def _nodes(low: Array | float, high: Array | float) -> tuple[Array, Array]:
     """Places and weights of Gauss and Legendre between two numbers, or many pairs of them."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    half = (np.asarray(high, np.float64) - low) / 2
+    half = (high - low) / 2
     return low + half * (nodes + 1), half * weights
 
 
