@@ -16,7 +16,7 @@ from nas_fpn.necks import FeedbackResNet, RecursiveNeck, convert_convolutions
 
 __all__ = ["RecursiveBackboneWithNeck", "make_switchable"]
 
-STAGES = ("layer2", "layer3", "layer4")  # the last three of a ResNet, which the paper converts
+SWITCHED = ("layer2", "layer3", "layer4")  # the last three of a ResNet, which the paper converts
 
 
 class RecursiveBackboneWithNeck(nn.Module):
@@ -101,7 +101,7 @@ def make_switchable(backbone: nn.Module) -> tuple[str, ...]:
     """
     net: nn.Module = getattr(backbone, "net", backbone)
     parts = dict(net.named_children())
-    chosen = {name: parts[name] for name in STAGES if name in parts}
+    chosen = {name: parts[name] for name in SWITCHED if name in parts}
     names: list[str] = []
     for name, part in (chosen or dict(list(parts.items())[1:])).items():
         if any(
