@@ -69,7 +69,7 @@ def spread(
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(stop, threads)
+        workers, mp_context=context, initializer=_begin, initargs=(stop, os.getpid(), threads)
     )
     under_way: dict[Future[Out], Work[Out]] = {}
     try:
@@ -107,16 +107,16 @@ def _here(due: Callable[[], Work[Out] | None], threads: int) -> Iterator[Part[Ou
         torch.set_num_threads(before)
 
 
-def _begin(stop: Flag, threads: int) -> None:
+def _begin(stop: Flag, driver: int, threads: int) -> None:
     """Once a worker. Ctrl-C reaches it too, but it is the driver that says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    threading.Thread(target=_end, args=(stop, os.getppid()), daemon=True).start()
+    threading.Thread(target=_end, args=(stop, driver), daemon=True).start()
 
 
-def _end(stop: Flag, parent: int) -> None:
+def _end(stop: Flag, driver: int) -> None:
     """End this worker at once when it is told to, or when nobody is left that waits for it."""
-    while not stop.wait(LOOK) and os.getppid() == parent:
+    while not stop.wait(LOOK) and os.getppid() == driver:
         pass
     os._exit(1)  # whatever it does: what is on disk lets another go on
 
