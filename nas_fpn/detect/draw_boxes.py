@@ -49,7 +49,7 @@ def class_colour(label: int) -> tuple[int, int, int]:
     """A bright colour for a class, the same in every picture.
 
     >>> class_colour(0)
-    (242, 72, 72)
+    (242, 73, 73)
     """
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN % 1.0, 0.7, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
