@@ -19,7 +19,7 @@ from pathlib import Path
 
 import onnxruntime
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas_fpn.errors import RunError
 from nas_fpn.export import Form, export_neck, from_published
@@ -29,10 +29,11 @@ from nas_fpn.necks import Neck
 
 sys.path.append(str(Path(__file__).parent))
 from machine import processor
-from necks import Pair, Run, features, pairs, randomise, ratios, runner, said, times
+from necks import WIDTH, Pair, Run, build, features, pairs, randomise, ratios, runner, said, times
 
 RESULTS = Path(__file__).parent / "results" / "export.md"
 COMMAND = "python benchmarks/export.py --write"
+ALONE = ("nas_fpn", "nas_fpn_lite", "mnasfpn", "asff", "gfpn", "yolo_pan", "repgfpn", "slimneck")
 FORMS = ("reference", "plain", "deployed", "plain ONNX", "deployed ONNX")
 
 
@@ -45,6 +46,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [*compared(given.rounds, given.image_size, given.only)]
+    if not given.only:
+        rows += ["", *deployed_alone(given.rounds, given.image_size)]
     if given.write:
         RESULTS.write_text(
             f"# Time of the exported forms\n\n`{COMMAND}` wrote this file, with torch "
@@ -84,6 +87,33 @@ def compared(rounds: int, image_size: int, only: Sequence[str] | None) -> Iterat
             runs = {"reference": runner(theirs, inputs, training=False, mapping=pair.mapping)}
             runs |= forms(ours, inputs, Path(base))
             yield from said(_row(pair, runs, rounds))
+
+
+def deployed_alone(rounds: int, image_size: int) -> Iterator[str]:
+    yield from said(
+        f"Shipped necks that hold norms, no reference, at width {WIDTH}: as above, without ONNX.",
+        "",
+        "| neck | deployed / plain | norms | when deployed | plain ms |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    )
+    for name in ALONE:
+        neck = build(name)
+        randomise(neck)
+        inputs = features(neck, neck.in_channels, image_size, batch=1)
+        with tempfile.TemporaryDirectory() as base:
+            modules = [
+                load_exported(export_neck(neck.eval(), Path(base) / str(deploy), form=Form(deploy)))
+                for deploy in (False, True)
+            ]
+        runs = [runner(one, inputs, training=False, mapping=False) for one in modules]
+        for one, other in zip(runs[0](), runs[1](), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+        plain, deployed = times(runs, rounds)
+        norms = [sum(isinstance(p, nn.BatchNorm2d) for p in one.modules()) for one in modules]
+        yield from said(
+            f"| {name} | {ratios(deployed, plain)} | {norms[0]} | {norms[1]} "
+            f"| {statistics.median(plain) * 1e3:.1f} |"
+        )
 
 
 def forms(neck: Neck, inputs: list[Tensor], base: Path) -> dict[str, Run]:
