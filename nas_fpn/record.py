@@ -222,7 +222,7 @@ class Record:
             self.history, whole = _parse(path, path.read_bytes())
             self._file.truncate(whole)
             if whole and not path.read_bytes().endswith(b"\n"):
-                self._write(b"\n")
+                self._write(b"\n", to_disk=True)
         except (RunError, OSError):
             self.close()
             raise
@@ -232,12 +232,8 @@ class Record:
 
         A line that could not be written whole is taken back, so that the record stays valid.
         """
-        self._write(json.dumps(event, allow_nan=False, ensure_ascii=False).encode() + b"\n")
-        if event["event"] != "report":
-            try:
-                os.fsync(self._file.fileno())
-            except OSError as fault:
-                raise OSError(fault.errno, fault.strerror, str(self.path)) from None
+        line = json.dumps(event, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        self._write(line, to_disk=event["event"] != "report")
 
     def close(self) -> None:
         """Give the run back. Closing twice does nothing."""
@@ -255,12 +251,14 @@ class Record:
     ) -> None:
         self.close()
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: bytes, *, to_disk: bool) -> None:
         before = os.fstat(self._file.fileno()).st_size
         try:
             left = memoryview(line)
             while left:
                 left = left[self._file.write(left) or 0 :]
+            if to_disk:
+                os.fsync(self._file.fileno())
         except OSError as fault:
             self._file.truncate(before)
             raise OSError(fault.errno, fault.strerror, str(self.path)) from None

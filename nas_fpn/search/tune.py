@@ -4,16 +4,11 @@ Tune starts, spreads, retries and reuses long-lived workers; what is next and wh
 trial is the loop's, so that one worker writes the same record as ``local.py``, line for line.
 """
 
-import logging
-import os
 import queue
-import secrets
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +16,11 @@ from typing import Any
 import ray
 import torch  # isort: split  # before ray: a driver that loads torch late has been seen to die
 from ray import tune
-from ray._private import ray_constants
 from ray.tune.search import Searcher
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import Report
+from nas_fpn.search.cluster import session
 from nas_fpn.search.limit import too_long
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
@@ -37,15 +32,6 @@ __all__ = ["search_on_ray"]
 RETRIES = 2  # of a trial whose worker died; what the training raises is the trial's own failure
 WARM_UP = 30.0  # seconds that the first worker waits for the others; a cluster may still grow
 GRACE = 10.0  # seconds that workers get to end their step when a search is interrupted
-
-# Read by Tune in the driver: no snapshots and no log files of a state that lies in our record, no
-# long wait for workers that are to stop.
-TUNE_ENVIRONMENT = {
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 def search_on_ray(
@@ -348,75 +334,3 @@ def _name(trial: Any) -> str:
         return f"warm-up{-number}"
     name = f"trial{number}-{trial.config['neck']}"
     return f"{name}-from{begin}" if begin else name
-
-
-@contextmanager
-def session(
-    address: str, resources: Mapping[str, float], *, workers: int, threads: int
-) -> Iterator[tuple[str, str]]:
-    """A folder for what Tune writes, and the address of the session's dashboard, "" without one."""
-    for name, value in TUNE_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    # Short: the path of a socket has room for about a hundred characters, Ray's own take eighty.
-    short = "/tmp" if Path("/tmp").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="nf", dir=short, ignore_cleanup_errors=True) as folder:
-        if ray.is_initialized():
-            yield folder, ray.init(ignore_reinit_error=True).dashboard_url or ""
-            return
-        settings: dict[str, Any] = {
-            "logging_level": logging.CRITICAL,
-            "log_to_driver": False,
-        }
-        variables = {"OMP_NUM_THREADS": str(threads), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
-        if address == "local":
-            # The workers run what this process runs, installed or not.
-            paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-            variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-            settings |= {
-                "num_cpus": max(1, -int(-workers * resources["cpu"] // 1)),
-                "include_dashboard": False,
-                "_temp_dir": folder,
-            }
-        with _loopback(on=address == "local"):
-            context = ray.init(address=address, runtime_env={"env_vars": variables}, **settings)
-        try:
-            if address == "local":
-                _check(resources, ray.cluster_resources())
-            yield folder, context.dashboard_url or ""
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _loopback(*, on: bool) -> Iterator[None]:
-    """What Ray starts meanwhile listens on 127.0.0.1 only, and asks for a token.
-
-    Else every process of it would listen on all addresses of the machine and run what anybody
-    sends. Ray has this for macOS and Windows, by a constant and a variable. It asks for a token
-    unless ``RAY_AUTH_MODE`` says otherwise; one in the environment leaves none at home.
-    """
-    if not on:
-        yield
-        return
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    name, was = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
-    before = os.environ.get(name)
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = was
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
-
-
-def _check(resources: Mapping[str, float], there: Mapping[str, float]) -> None:
-    for name, needed in resources.items():
-        if needed > there.get(name.upper(), 0.0):
-            raise RunError(
-                f"[ray]: a trial takes {needed:g} {name.upper()}, but this machine has "
-                f"{there.get(name.upper(), 0.0):g}"
-            )
