@@ -77,10 +77,8 @@ class TrainLog:
 
 def _check_same(path: Path, question: Mapping[str, Any]) -> None:
     known = json.loads(path.read_text(encoding="utf-8"))
-    if differ := [_differing(key, known.get(key), value) for key, value in question.items()]:
-        differ = [row for row in differ if row]
-    if differ:
-        rows = "\n".join(f"  {row}" for row in differ)
+    differ = [_differing(key, known.get(key), value) for key, value in question.items()]
+    if rows := "\n".join(f"  {row}" for row in differ if row):
         raise RunError(
             f"{path}: the folder holds another training\n{rows}\n"
             "ask the same again to go on with it, or name another folder"

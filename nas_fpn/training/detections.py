@@ -60,10 +60,11 @@ def detect_all(
 def write_detections(
     path: Path, detections: Detections, *, categories: Sequence[Category], split: str
 ) -> None:
-    """Write detections as a safetensors file; its metadata names the split and the categories."""
+    """Write detections as a safetensors file; "of" in its metadata names split and categories."""
     tensors: dict[str, Tensor] = {name: getattr(detections, name) for name in FIELDS}
     named = [{"id": category.id, "name": category.name} for category in categories]
-    write_tensors(path, tensors, {"split": split, "categories": json.dumps(named)})
+    # One note: the format does not keep the order of several, and equal detections are equal bytes.
+    write_tensors(path, tensors, {"of": json.dumps({"split": split, "categories": named})})
 
 
 def read_detections(path: Path) -> Detections:

@@ -1,5 +1,6 @@
 """Detections of a data set: in pixels of the stored images, and in a file that keeps them."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -39,6 +40,6 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     for name in ("image_ids", "boxes", "scores", "labels"):
         assert torch.equal(getattr(found, name), getattr(again, name))
     with safe_open(path, framework="pt") as file:
-        notes = file.metadata()
+        notes = json.loads(file.metadata()["of"])
     assert notes["split"] == "test"
-    assert '"name": "blue"' in notes["categories"]
+    assert notes["categories"][1] == {"id": 9, "name": "blue"}
