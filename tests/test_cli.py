@@ -316,18 +316,18 @@ def test_a_trial_is_shown_and_exported(
     code, _, err = run(capsys, "export", f"{searched}:99", "--to", str(tmp_path / "x"))
     assert code == 2
     assert "no trial 99" in err
-    asked = ["export", f"{searched}:0", "--to", str(tmp_path / "y"), "--channels", "8"]
+    asked = ["export", f"{searched}:0", "--to", str(tmp_path / "y"), "--in-channels", "8"]
     code, _, err = run(capsys, *asked)
     assert code == 2
-    assert "--channels is for a neck without a run" in err
+    assert "--in-channels is for a neck without a run" in err
 
 
 def test_any_shipped_neck_is_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capsys, "export", "bifpn", "--to", str(tmp_path / "x"))
     assert code == 2
-    assert "--channels must have one number per level c3, c4, c5" in err
+    assert "--in-channels must have one number per level c3, c4, c5" in err
     assert run(capsys, "export", "bifpn", "--to", "x", "--channels", "8,0,32")[0] == 2
-    asked = ["export", "bifpn", "--to", str(tmp_path / "x"), "--channels", "8,16,32"]
+    asked = ["export", "bifpn", "--to", str(tmp_path / "x"), "--in-channels", "8,16,32"]
     assert run(capsys, *asked)[0] == 0
     assert (tmp_path / "x" / "model.safetensors").is_file()
 

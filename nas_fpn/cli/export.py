@@ -16,8 +16,27 @@ def export(
     to: Annotated[Path, typer.Option(help="A new folder, or an exported one to write again.")],
     channels: Annotated[
         str | None,
-        typer.Option(help="Of a neck without a run: the backbone's, finest first: 512,1024,2048"),
+        typer.Option(
+            "--in-channels",
+            "--channels",
+            help="Of a neck without a run: the backbone's, finest first: 512,1024,2048",
+        ),
     ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=1, help="Another width than the program's; of a run: trained anew at it."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--with-backbone",
+            help="Also with_backbone/: this timm model and the neck as one; of a run: its own.",
+        ),
+    ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option("--pretrained", help="Without a run: timm's weights for that backbone."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of a neck without a run: its first weights.")] = 0,
     words: OwnWords = None,
     trust: Trust = False,
@@ -34,23 +53,43 @@ def export(
 
     A run stands for its best neck; with several objectives for a folder of each on the front.
 
-    Example: nas-fpn export fpn --to my_neck --channels 512,1024,2048
+    Example: nas-fpn export fpn --to my_neck --in-channels 512,1024,2048
     """
     ours = [to / "neck.neck", to / "front.json"]
     if to.is_dir() and any(to.iterdir()) and not any(file.is_file() for file in ours):
         raise RunError(f"{to}: holds something else\n--to names a new folder, or an exported one")
     from nas_fpn.export import Form
-    from nas_fpn.run import export_from_run, export_untrained
+    from nas_fpn.run import (
+        add_run_backbone,
+        export_from_run,
+        export_untrained,
+        export_with_backbone,
+    )
 
-    form = Form(deploy, tuple(formats or ()))
+    form = Form(deploy, tuple(formats or ()), width)
     run = run_of(neck)
-    if run is None:
-        export_untrained(neck_of(neck, words), to, channels=channels, seed=seed, form=form)
-    else:
-        if channels is not None:
-            raise RunError(f"--channels is for a neck without a run; {run[0]} has its own\nomit it")
-        if words:
-            raise RunError(f"--words is for a neck without a run; {run[0]} has its own\nomit it")
+    if run is not None:
+        for option, given in (
+            ("--in-channels", channels is not None),
+            ("--words", bool(words)),
+            ("--pretrained", pretrained),
+        ):
+            if given:
+                raise RunError(
+                    f"{option} is for a neck without a run; {run[0]} has its own\nomit it"
+                )
         for _ in export_from_run(*run, to, form=form, trust=trust):
             pass
+        if backbone is not None:
+            add_run_backbone(run[0], to, backbone, trust=trust)
+    else:
+        architecture = neck_of(neck, words)
+        if backbone is None:
+            export_untrained(architecture, to, channels=channels, seed=seed, form=form)
+        elif channels is not None:
+            raise RunError(f"--in-channels: {backbone} says what it gives\nomit it")
+        else:
+            export_with_backbone(
+                architecture, to, name=backbone, pretrained=pretrained, seed=seed, form=form
+            )
     typer.echo(f"{to} is written")

@@ -7,11 +7,15 @@ from nas_fpn.export.formats import FORMATS, write_formats
 from nas_fpn.export.own import check_exportable
 from nas_fpn.export.published import from_published, published_names
 from nas_fpn.export.source import neck_source
+from nas_fpn.export.with_backbone import WITH_BACKBONE, BackboneParts, add_backbone
 
 __all__ = [
     "FORMATS",
     "PLAIN",
+    "WITH_BACKBONE",
+    "BackboneParts",
     "Form",
+    "add_backbone",
     "check_exportable",
     "deployed_weights",
     "export_neck",

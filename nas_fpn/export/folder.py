@@ -1,11 +1,11 @@
 """The exported folder: source, program, weights, settings, drawing, how to load it.
 
-It follows the model folders of the Hugging Face hub (``config.json`` has the constructor's
-arguments, ``model.safetensors`` the weights) and of ``torch.hub`` (``hubconf.py``). Equal necks
-give equal bytes, file by file.
+It follows the model folders of the Hugging Face hub and of ``torch.hub`` (``export/hub.py``). Equal
+necks give equal bytes, file by file.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from nas_fpn.export.deploy import deployed_weights
 from nas_fpn.export.form import PLAIN, Form
 from nas_fpn.export.formats import FORMATS, write_formats
 from nas_fpn.export.header import packages
+from nas_fpn.export.hub import hub_files
 from nas_fpn.export.own import used_files
 from nas_fpn.export.readme import readme
 from nas_fpn.export.source import neck_source
+from nas_fpn.export.with_backbone import WITH_BACKBONE
 from nas_fpn.language.canonical import identity
 from nas_fpn.language.draw import draw
 from nas_fpn.necks.neck import Neck
@@ -26,31 +28,6 @@ from nas_fpn.necks.operand_weights import operand_weights
 __all__ = ["export_neck"]
 
 DEPLOYED = "deployed: norms folded, branches merged, fusion weights constant; not for training"
-
-_HUBCONF = '''\
-"""``torch.hub.load(FOLDER, "neck", source="local")`` gives the neck of this folder."""
-
-import importlib.util
-from pathlib import Path
-
-from safetensors.torch import load_file
-from torch import nn
-
-dependencies = [{dependencies}]
-
-_FOLDER = Path(__file__).parent
-
-
-def neck(*, pretrained: bool = True) -> nn.Module:
-    """Make the neck, with its weights unless ``pretrained`` is false."""
-    spec = importlib.util.spec_from_file_location("neck_{id}", _FOLDER / "neck.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model = module.Neck()
-    if pretrained:
-        model.load_state_dict(load_file(_FOLDER / "model.safetensors"))
-    return model
-'''
 
 
 def export_neck(
@@ -68,9 +45,9 @@ def export_neck(
     ``image_size`` (pixels) is that of the cost in the README, ``scores`` a table there.
     ``provenance`` says in the README and in the source where the neck comes from, row by row.
     ``beside`` says what other files the caller puts there, for the README's list. ``form`` asks
-    for the deployed form, and for other formats. Files of the same names are overwritten, and those
-    of formats not asked for removed; others are left alone. Raises RunError where a form cannot be
-    written.
+    for the deployed form, and for other formats. Files of the same names are overwritten, those of
+    formats not asked for and ``with_backbone/`` removed; others are left alone. Raises RunError
+    where a form cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     architecture, origin = neck.architecture, dict(provenance or {})
@@ -81,13 +58,12 @@ def export_neck(
     listed = dict.fromkeys(own, "the words that the program has of its own")
     source = neck_source(architecture, neck.in_channels, provenance=origin, deploy=form.deploy)
     needs = packages(source)
-    hub = ", ".join(f'"{name}"' for name in (*needs, "safetensors"))
     files = {
         "neck.py": source,
         "neck.neck": str(architecture),
         "neck.svg": draw(architecture, weights=operand_weights(neck)),
         "config.json": json.dumps(settings, indent=2) + "\n",
-        "hubconf.py": _HUBCONF.format(id=identity(architecture), dependencies=hub),
+        **hub_files("neck", "Neck", identity=identity(architecture), needs=needs),
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
@@ -99,6 +75,7 @@ def export_neck(
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     for name in FORMATS:
         (folder / f"neck.{name}").unlink(missing_ok=True)  # of other weights
+    shutil.rmtree(folder / WITH_BACKBONE, ignore_errors=True)  # likewise
     others = write_formats(folder, form.formats)
     text = readme(
         neck,

@@ -7,10 +7,14 @@ __all__ = ["PLAIN", "Form"]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """``deploy``: norms folded and rep-blocks merged; ``formats``: the files written beside it."""
+    """``deploy``: norms folded and rep-blocks merged; ``formats``: the files written beside it.
+
+    ``width``: the neck at another width, trained anew where it comes from a run.
+    """
 
     deploy: bool = False
     formats: tuple[str, ...] = ()  # of export/formats.py: "onnx", "pt2"
+    width: int | None = None
 
 
 PLAIN = Form()

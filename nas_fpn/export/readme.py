@@ -70,8 +70,9 @@ def _loading(neck: Neck, needs: Sequence[str]) -> Iterator[str]:
     yield f"{', '.join(outputs)}{one} = neck([{', '.join(features)}])  # [B, C, H, W], finest first"
     yield "```"
     yield ""
-    yield 'or `torch.hub.load(FOLDER, "neck", source="local")`. A feature of level k is expected to'
-    yield "have 1/2^k of the image's sides; odd sides work."
+    yield 'or `torch.hub.load(FOLDER, "neck", source="local")`, or, where `huggingface_hub` is'
+    yield 'installed, `from hub import Neck; neck = Neck.from_pretrained(".")`. A feature of level'
+    yield "k is expected to have 1/2^k of the image's sides; odd sides work."
     yield ""
     rows = zip(features, neck.in_channels, strict=True)
     yield f"Channels in: {', '.join(f'{channels} ({name})' for name, channels in rows)}. Others, or"
@@ -119,7 +120,7 @@ def _files(beside: Mapping[str, str], needs: Sequence[str]) -> Iterator[str]:
     yield "| `model.safetensors` | the weights; a line's name is its key prefix |"
     yield "| `config.json` | the arguments of `Neck` |"
     yield "| `neck.svg` | the drawing |"
-    yield "| `hubconf.py` | the entry for `torch.hub` |"
+    yield "| `hub.py`, `hubconf.py` | the entries for the Hugging Face hub and for `torch.hub` |"
     for name, what in beside.items():
         yield f"| `{name}` | {_cell(what)} |"
     yield ""

@@ -10,6 +10,7 @@ from nas_fpn.run.search import Begun, Checked, Drive, Event, drive_here, search_
 from nas_fpn.run.settings import Run, RunSettings, read_run
 from nas_fpn.run.start import data_files, run_toml, start_run
 from nas_fpn.run.watch import Watch, watch_of
+from nas_fpn.run.whole import add_run_backbone, export_with_backbone
 
 __all__ = [
     "Begun",
@@ -22,11 +23,13 @@ __all__ = [
     "RunSettings",
     "Step",
     "Watch",
+    "add_run_backbone",
     "confirm_run",
     "data_files",
     "drive_here",
     "export_from_run",
     "export_untrained",
+    "export_with_backbone",
     "follow",
     "is_over",
     "prove_words",

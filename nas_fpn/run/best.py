@@ -102,7 +102,7 @@ def export_front(
         place = folder / _folder_name(entry)
         if _is_there(entry, place, form) or is_settled(entry, place):
             continue
-        if confirmed is not None and entry.neck in confirmed:
+        if confirmed is not None and entry.neck in confirmed and form.width is None:
             export_end_to_end(confirmed[entry.neck], place, words=trainer.words, form=form)
         else:
             yield from _export_trial(entry, trainer, place, notes=notes, form=form)
@@ -178,7 +178,7 @@ def export_from_run(
         )
         return
     named = None if number is not None else next(map(named_neck, confirmed.values()), None)
-    if (neck := named or entry.neck) in confirmed:
+    if form.width is None and (neck := named or entry.neck) in confirmed:
         export_end_to_end(confirmed[neck], to, words=words, form=form)
     else:
         yield from _export_trial(entry, trainer, to, notes=notes, form=form)
@@ -194,6 +194,8 @@ def export_untrained(
 ) -> None:
     """Export a neck with its first weights, for a backbone whose ``channels`` are "512,1024,2048".
 
+    ``form.width`` is another width than the program's.
+
     Raises:
         RunError: where ``channels`` does not have one number per level that the neck reads.
     """
@@ -201,10 +203,10 @@ def export_untrained(
     given = [] if channels is None else channels.split(",")
     if len(given) != len(inputs) or not all(_is_count(one.strip()) for one in given):
         raise RunError(
-            f"--channels must have one number per level {', '.join(f'c{k}' for k in inputs)}, "
+            f"--in-channels must have one number per level {', '.join(f'c{k}' for k in inputs)}, "
             f"finest first, but got {channels!r}\nfor a ResNet-50's c3, c4, c5: 512,1024,2048"
         )
-    neck = Neck(architecture, [int(one) for one in given], seed=seed)
+    neck = Neck(_resized(architecture, form), [int(one) for one in given], seed=seed)
     origin = {"weights": f"first ones, seed {seed}; not trained"}
     export_neck(neck, to, provenance=origin, form=form)
 
@@ -217,7 +219,7 @@ def _export_trial(
     entry: Entry, trainer: Trainer, folder: Path, *, notes: Sequence[str], form: Form = PLAIN
 ) -> Iterator[Step]:
     """Train the neck of a trial as the search did and export it with its weights."""
-    architecture = parse(entry.text, words=trainer.words)
+    architecture = _resized(parse(entry.text, words=trainer.words), form)
     neck = build_neck(architecture, cached_bank(trainer.bank), seed=trainer.seed)
     total = trainer.settings.steps
     yield Step(STAGE, 0, total)
@@ -230,7 +232,7 @@ def _export_trial(
         folder,
         image_size=trainer.settings.image_size,
         scores={name: score for name, score in last.scores.items() if name != "loss"},
-        provenance=_provenance(entry, last, notes),
+        provenance=_provenance(entry, last, notes, form),
         beside={
             STATISTICS: "mean and std of each channel of the backbone's features",
             MARK: "which trial this is, and its scores on record",
@@ -258,11 +260,18 @@ def _mark(entry: Entry, form: Form = PLAIN) -> dict[str, object]:
         "scores": dict(entry.outcome.scores),
     }
     if form != PLAIN:
-        mark["form"] = {"deploy": form.deploy, "formats": list(form.formats)}
+        width = {} if form.width is None else {"width": form.width}
+        mark["form"] = {"deploy": form.deploy, "formats": list(form.formats), **width}
     return mark
 
 
-def _provenance(entry: Entry, report: Report, notes: Sequence[str]) -> Mapping[str, str]:
+def _resized(architecture: Architecture, form: Form) -> Architecture:
+    return architecture if form.width is None else architecture.with_width(form.width)
+
+
+def _provenance(
+    entry: Entry, report: Report, notes: Sequence[str], form: Form
+) -> Mapping[str, str]:
     """Where the weights come from, row by row, as the exported folder says it."""
     told = {} if entry.outcome is None else dict(entry.outcome.scores)
     again = dict(report.scores)
@@ -272,6 +281,8 @@ def _provenance(entry: Entry, report: Report, notes: Sequence[str]) -> Mapping[s
         "steps": str(report.steps),
         "input": f"features of the run's backbone, as (c - mean) / std with {STATISTICS}",
     }
-    if any(told[name] != again[name] for name in told.keys() & again.keys() - CLOCKED):
+    if form.width is not None:
+        rows["width"] = f"{form.width}, and trained anew at it; the trial had another"
+    elif any(told[name] != again[name] for name in told.keys() & again.keys() - CLOCKED):
         rows["repeated"] = "this training gave other scores than the record has"
     return rows | {f"note {i}": note for i, note in enumerate(notes, 1)}

@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from nas_fpn.detect.images import load_image
 from nas_fpn.errors import RunError
+from nas_fpn.export import Form
+from nas_fpn.proxy.bank import open_bank
 from nas_fpn.record import read_history
 from nas_fpn.report import answer_json, answer_text, best_entry
 from nas_fpn.run import (
@@ -16,6 +20,7 @@ from nas_fpn.run import (
     RunSettings,
     Step,
     Watch,
+    add_run_backbone,
     export_from_run,
     read_run,
     search_run,
@@ -186,6 +191,33 @@ def test_training_once_more_gives_the_recorded_scores(
     readme = (tmp_path / "fpn" / "README.md").read_text()
     assert "1 (baseline:fpn)" in readme
     assert "other scores" not in readme
+
+
+def test_a_run_leaves_with_its_backbone(searched: tuple[Path, list[Event]], tmp_path: Path) -> None:
+    """The module of both gives what the neck gives on the features of the run's bank."""
+    run, to = searched[0], tmp_path / "fpn"
+    list(export_from_run(run, 1, to))
+    add_run_backbone(run, to, "mobilenetv3_small_050")
+    model = torch.hub.load(str(to / "with_backbone"), "model", source="local").eval()
+    neck = torch.hub.load(str(to), "neck", source="local").eval()
+    (file,) = (run / "bank").glob("bank-*.safetensors")
+    bank = open_bank(file)
+    truth = bank.truth["val"]["images"][0]
+    row = bank.val.image_ids.tolist().index(truth["id"])
+    (path,) = (run / "data").rglob(Path(truth["file_name"]).name)
+    image, _ = load_image(path, bank.image_size)
+    found = model(image[None] / 255)
+    given = [bank.val.features[level][row : row + 1].float() for level in neck.inputs]
+    for ours, theirs in zip(found.values(), neck(given), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.02)  # the bank has 16 bits
+    with pytest.raises(RunError, match="name that one: --with-backbone mobilenetv3_small_050"):
+        add_run_backbone(run, to, "resnet18")
+
+
+def test_another_width_is_trained_anew(searched: tuple[Path, list[Event]], tmp_path: Path) -> None:
+    list(export_from_run(searched[0], 1, tmp_path, form=Form(width=16)))
+    assert json.loads((tmp_path / "config.json").read_text())["width"] == 16
+    assert "trained anew at it" in (tmp_path / "README.md").read_text()
 
 
 def test_the_answer_ranks_and_says_its_notes(searched: tuple[Path, list[Event]]) -> None:
