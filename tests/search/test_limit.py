@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from nas_fpn.record import Outcome, Report, read_history
 from nas_fpn.search.limit import Late, alarm
@@ -90,9 +91,16 @@ def test_a_disk_that_takes_no_more_ends_the_search_and_no_trial(path: Path, numb
     assert path.read_bytes() == resumed
 
 
-def test_a_trial_that_runs_out_of_memory_says_so(path: Path) -> None:
+@pytest.mark.parametrize("of", ["Python", "torch"])
+def test_a_trial_that_runs_out_of_memory_says_so(path: Path, of: str) -> None:
     def greedy(due: Due) -> Iterator[Report]:
+        if of == "torch":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         yield Report(bytearray(1 << 60)[0], {})
 
     with_loop(path, lambda loop: list(search_here(loop, greedy)), trials=1, baselines=())
-    assert outcomes(path)[0].reason == "MemoryError"
+    reasons = {
+        "Python": "MemoryError",
+        "torch": "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+    }
+    assert outcomes(path)[0].reason == reasons[of]

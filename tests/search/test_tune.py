@@ -1,9 +1,11 @@
 """Ray's runner keeps the laws of the local one; workers that die lose no trial."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from nas_fpn.errors import RunError
+from nas_fpn.lock import Lock
 from nas_fpn.record import Record, Report, read_history, report_event
 from nas_fpn.search.halving import Halving
 from nas_fpn.search.local import search_here
@@ -254,6 +257,34 @@ def test_ctrl_c_and_kill_leave_a_run_that_resumes_under_the_same_numbers(
     assert all(entry.outcome and entry.outcome.state == "complete" for entry in entries)
     for entry in entries:
         assert [report.steps for report in entry.reports] == list(range(100, 4_000, 100))
+
+
+def test_a_workers_disk_that_takes_no_more_ends_the_search_and_no_trial(path: Path) -> None:
+    def full(due: Due) -> Iterator[Report]:
+        yield Report(100, {"ap": 0.1})
+        if due.number == 2:
+            raise OSError(28, "No space left on device", "a checkpoint")
+        yield Report(200, {"ap": 0.2})
+
+    def free(due: Due) -> Iterator[Report]:
+        yield from (Report(steps, {"ap": steps / 1_000}) for steps in (100, 200))
+
+    with pytest.raises(OSError, match="No space left on device, on ") as caught:
+        run(path, full, workers=1, trials=2)
+    assert caught.value.filename == "a checkpoint"
+    assert read_history(path).entries[2].outcome is None
+    run(path, free, workers=1, trials=2)
+    assert all(e.outcome and e.outcome.state == "complete" for e in read_history(path).entries)
+
+
+def test_what_a_killed_search_left_in_the_temporary_folder_goes_with_the_next() -> None:
+    left, used = (Path(tempfile.mkdtemp(prefix="nf", dir="/tmp")) for _ in range(2))
+    (left / "driver.lock").touch()
+    with Lock(used / "driver.lock"), session("local", {}, workers=1, threads=1) as (folder, _):
+        assert Path(folder).is_dir()
+        assert used.is_dir()
+        assert not left.exists()
+    shutil.rmtree(used)
 
 
 def test_what_this_machine_does_not_have_is_said_before_the_search(path: Path) -> None:
