@@ -101,7 +101,6 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
     model, parts = _build(job, architecture, data)
     total = settings.steps_for(len(data.train.images))
     yield Step(TRAINING, 0, total)
-    has_weights = job.warmed is not None or job.backbone.weights != "none"
     checkpoint = Checkpoint(
         job.folder / "checkpoint.safetensors", _fingerprint(question, parts, data)
     )
@@ -113,7 +112,7 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
         seed=job.seed,
         val=data.val,
         label_offset=offset,
-        backbone=parts.backbone if has_weights else None,
+        backbone=parts.backbone if _has_weights(job) else None,
         checkpoint=checkpoint,
     )
     for report in reports:
@@ -172,7 +171,13 @@ def _build(job: TrainJob, architecture: Architecture, data: Data) -> tuple[nn.Mo
     statistics: Mapping[int, tuple[Tensor, Tensor]] = {}
     if job.init is not None:
         statistics = _start(neck, job.init)
-    if not statistics and (job.warmed is not None or job.backbone.weights != "none"):
+    recursive = job.detector.recursive_steps > 1  # it feeds the bare backbone, stage by stage
+    if recursive and statistics:
+        raise RunError(
+            f"{job.init}: its weights expect standardised features ({STATISTICS}), which a "
+            "recursive detector does not have; leave --init out, or set recursive_steps = 1"
+        )
+    if not statistics and _has_weights(job) and not recursive:
         statistics = measure(backbone, data.train, image_size=job.training.image_size)
     standard = Standardised(backbone, statistics)
     if job.detector.kind == "fast_rcnn":
@@ -183,7 +188,7 @@ def _build(job: TrainJob, architecture: Architecture, data: Data) -> tuple[nn.Mo
     try:
         model = build_detector(
             job.detector,
-            standard,
+            backbone if recursive else standard,
             neck,
             num_classes=len(data.train.categories),
             image_size=job.training.image_size,
@@ -192,6 +197,11 @@ def _build(job: TrainJob, architecture: Architecture, data: Data) -> tuple[nn.Mo
     except ValueError as fault:
         raise RunError(f"[detector] kind = {job.detector.kind!r}: {fault}") from fault
     return model, _Parts(backbone, standard, neck)
+
+
+def _has_weights(job: TrainJob) -> bool:
+    """Whether the backbone begins with weights, so that it is to be treated with care."""
+    return job.warmed is not None or job.backbone.weights != "none"
 
 
 def _start(neck: Neck, folder: Path) -> dict[int, tuple[Tensor, Tensor]]:

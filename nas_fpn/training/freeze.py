@@ -47,6 +47,11 @@ class Standardised(nn.Module):
             for level, feature in features.items()
         }
 
+    @property
+    def net(self) -> nn.Module:
+        """The backbone's own net, behind its input statistics."""
+        return getattr(self.backbone, "net", self.backbone)
+
     def statistics(self) -> dict[str, Tensor]:
         """``mean.c4`` and ``std.c4`` [C], as they lie beside an exported neck."""
         return {

@@ -239,9 +239,10 @@ def test_other_detectors_leave_too(
     one = job(
         tmp_path / "one",
         data,
+        neck=NECK.replace("c3..c4", "c4..c5").replace("p4", "p5").replace("p3", "p4"),
         detector=DetectorSettings(score_threshold=0.0, **options),
         backbone=BackboneSettings(name=backbone),
-        training=TrainingSettings(image_size=64, steps=2, batch_size=2, evaluations=1),
+        training=TrainingSettings(image_size=96, steps=2, batch_size=2, evaluations=1),
     )
     reports(one)
     assert_same_boxes_elsewhere(one)
