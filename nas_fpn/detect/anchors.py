@@ -29,16 +29,19 @@ def image_scale(image_size: int) -> float:
     return max(image_size / PUBLISHED_SIZE, LEAST)
 
 
-def points(levels: Sequence[int], image_size: int) -> tuple[AnchorGenerator, float]:
+def points(
+    levels: Sequence[int], image_size: int, *, smallest: float | None = None
+) -> tuple[AnchorGenerator, float]:
     """FCOS' points as anchors of one square for each level, and its radius of centre sampling.
 
     torchvision's FCOS reads all from the side of the square: a level learns boxes with a reach of
     4 to 8 sides, counts distances in sides, and samples ``radius`` sides around the centre. At
     800 pixels a side is the level's stride and the radius 1.5; the radius stays 1.5 strides. Sides
-    are even, since torchvision rounds half a side, and double from level to level.
+    are even, since torchvision rounds half a side, and double from level to level. ``smallest`` is
+    the side of the finest level.
     """
     stride = 2 ** levels[0]
-    finest = 2 * max(1, round(stride * image_scale(image_size) / 2))
+    finest = 2 * max(1, round((smallest or stride * image_scale(image_size)) / 2))
     sides = tuple((finest * 2 ** (level - levels[0]),) for level in levels)
     return AnchorGenerator(sides, ((1.0,),) * len(sides)), 1.5 * stride / finest
 

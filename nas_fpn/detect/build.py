@@ -96,17 +96,14 @@ def heads_of(settings: DetectorSettings) -> tuple[Callable[..., nn.Module], dict
         "score_threshold": settings.score_threshold,
         "nms_threshold": settings.nms_threshold or NMS[settings.kind],
         "detections": settings.detections,
+        "anchor_size": settings.anchor_size,
     }
     if settings.kind in TOWERS:
         known["depth"] = settings.head_depth
         known["coupled"] = settings.tower == "coupled"
     if settings.kind == "fcos":
-        return make_fcos, {
-            **known,
-            "norm": settings.head_norm != "none",
-            "reach": settings.reach,
-        }
-    known["anchor_size"] = settings.anchor_size
+        known["reach"] = settings.reach
+        return make_fcos, {**known, "norm": settings.head_norm != "none"}
     if settings.kind == "retinanet":
         return make_retinanet, {**known, "norm": settings.head_norm == "group"}
     if settings.kind == "ssd":

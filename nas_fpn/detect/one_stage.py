@@ -68,6 +68,7 @@ def make_fcos(
     depth: int = 4,
     coupled: bool = False,
     norm: bool = True,
+    anchor_size: float | None = None,
     reach: float = 0.0,
     score_threshold: float = 0.2,
     nms_threshold: float = 0.6,
@@ -79,12 +80,14 @@ def make_fcos(
     divide them. Levels must be consecutive: the ranges of sizes that they learn double from one to
     the next.
 
-    ``reach`` is the distance of the sides that boxes start with, in squares of their level. At
+    ``anchor_size`` is the side of the finest level's square, see
+    :func:`nas_fpn.detect.anchors.points`; ``reach`` the distance of the sides that boxes start
+    with, in squares of their level. At
     torchvision's 0, half of them is behind the ReLU without a gradient, and a short training loses
     much of its time there; a level learns distances of 4 to 8.
     """
     _check_consecutive(levels)
-    generator, radius = points(levels, image_size)
+    generator, radius = points(levels, image_size, smallest=anchor_size)
     norm_layer = _norm_layer(channels, norm)
     own = 0 if coupled else depth
     head = FCOSHead(channels, 1, num_classes, 0)

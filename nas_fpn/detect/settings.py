@@ -19,7 +19,7 @@ OWNERS: Final[dict[str, tuple[Kind, ...]]] = {  # fields that some kinds have an
     "head_depth": TOWERS,
     "head_norm": TOWERS,
     "reach": ("fcos",),
-    "anchor_size": ("retinanet", "ssd", "faster_rcnn"),
+    "anchor_size": ("fcos", "retinanet", "ssd", "faster_rcnn"),
     "rpn_depth": PROPOSING,
     "rpn_positive_iou": PROPOSING,
     "rpn_negative_iou": PROPOSING,
@@ -78,7 +78,8 @@ class DetectorSettings(BaseModel):
         None,
         gt=0,
         description="side in pixels of the smallest anchor, the largest is 16 times it; absent: "
-        "32 at an image size of 800, 10 at 256 and below",
+        "32 at an image size of 800, 10 at 256 and below; fcos: of the square of its finest level, "
+        "which learns boxes up to 8 of them; absent: 8 at 800 and 2 at 256, at level 3",
     )
 
     rpn_depth: int = Field(1, ge=1, description="convolutions before objectness and boxes")
