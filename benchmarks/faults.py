@@ -72,9 +72,9 @@ def _tried(folder: Path, *, few: bool) -> Mapping[str, Callable[[], Tally | Mapp
         return folder / name
 
     tried: dict[str, Callable[[], Tally | Mapping[str, Tally]]] = {
-        "driver killed, by fakes": lambda: kinds.driver_killed(at("here"), times=10 if few else 75),
+        "driver killed, by fakes": lambda: kinds.driver_killed(at("here"), times=10 if few else 80),
         "driver killed, two workers on Ray by fakes": lambda: kinds.driver_on_ray_killed(
-            at("ray"), times=2 if few else 15
+            at("ray"), times=2 if few else 10
         ),
         "driver killed": lambda: kinds.search_killed(
             at("search"), times=2 if few else 10, like=like()

@@ -242,6 +242,7 @@ def disk_full(folder: Path, *, like: Path, sizes: tuple[int, ...]) -> Tally:
             mount("-o", "remount,size=64m", str(where))
             with Search(cli(where)) as search:
                 assert search.end() == 0, search.errors
+            tally.recovered(search)
             tally.look(history, [], trials=4)
             tally.same(history, steady(like / "history.jsonl"))
     return tally
@@ -270,6 +271,7 @@ def read_only(folder: Path, *, times: int, like: Path) -> Tally:
             mount("-o", "remount,rw", str(where))
             with Search(cli(where)) as search:
                 assert search.end() == 0, search.errors
+            tally.recovered(search)
             tally.look(history, [], trials=4)
             tally.same(history, steady(like / "history.jsonl"))
     return tally
@@ -293,6 +295,7 @@ def two_drivers(folder: Path, *, times: int, like: Path) -> Tally:
             first.kill()
         with Search(cli(where)) as third:
             assert third.end() == 0, third.errors
+        tally.recovered(third)
         said = [line.which for line in third.lines if line.what == "printed"]
         assert any(f"process {first.process.pid} on " in str(one) for one in said)
         tally.look(history, [], trials=4)
