@@ -1,0 +1,245 @@
+"""What a training framework does with a module, done with every exported neck.
+
+Mixed precision, channels last, distributed training, checkpointing, copies, states, compilers:
+each law is a function that says what is wrong, held by a few necks in every check, and by every
+shipped neck and 200 sampled ones in the slow tests.
+"""
+
+import copy
+import io
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from nas_fpn.export import neck_source
+from nas_fpn.language import Architecture, decode, find_space, lower, read, read_neck, sample
+from nas_fpn.necks import Neck
+from tests.export.test_folder import BASELINES, CHANNELS, SPACES, architectures, features, small
+
+FEW = ("nas_fpn", "bifpn", "panet", "every word", "every variant", "passes that differ")
+SAMPLED = 200
+COMPILED = 20  # of the sampled
+INDUCTED = ("fpn", "bifpn", "nas_fpn")
+
+Law = Callable[[nn.Module, Neck, list[Tensor]], str | None]
+
+
+@cache
+def subjects() -> dict[str, Architecture]:
+    """Every shipped neck by name, and sampled ones of every shipped space in turn."""
+    rng = random.Random(29)
+    found = {name: read_neck(find_space(f"baselines/{name}")) for name in BASELINES}
+    spaces = {name: read(find_space(name)) for name in SPACES}
+    for k in range(SAMPLED):
+        name = SPACES[k % len(SPACES)]
+        found[f"{name} {k}"] = decode(spaces[name], sample(spaces[name], rng))
+    return {name: small(one) for name, one in found.items()}
+
+
+def exported(architecture: Architecture) -> tuple[nn.Module, Neck, list[Tensor]]:
+    """The module of the exported source, the neck that it comes from, and features for both."""
+    neck = Neck(architecture, [CHANNELS[level] for level in lower(architecture).inputs], seed=1)
+    there: dict[str, type[nn.Module]] = {}
+    text = neck_source(architecture, neck.in_channels, provenance={})
+    exec(compile(text, "neck.py", "exec"), there)
+    module = there["Neck"]()
+    module.load_state_dict(neck.state_dict())
+    return module, neck, features(neck)
+
+
+def faults(law: Law, necks: dict[str, Architecture]) -> dict[str, str]:
+    found = {name: law(*exported(architecture)) for name, architecture in necks.items()}
+    return {name: fault for name, fault in found.items() if fault is not None}
+
+
+def loss(outputs: Sequence[Tensor]) -> Tensor:
+    return torch.stack([output.float().square().mean() for output in outputs]).sum()
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor | None]:
+    found = {name: one.grad for name, one in module.named_parameters()}
+    module.zero_grad()
+    return found
+
+
+def same(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def far(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """The largest distance, relative to the largest value of the feature."""
+    return max(
+        ((a - b).abs().max() / b.abs().max().clamp(min=1e-6)).item()
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def equals_the_neck(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    """Bit for bit, in both modes, with gradients and statistics."""
+    for mode in (False, True):
+        ours, theirs = module.train(mode)(given), neck.train(mode)(given)
+        if not same(ours, theirs):
+            return f"other numbers, training={mode}"
+    loss(ours).backward()
+    loss(theirs).backward()
+    expected = gradients(neck)
+    for name, gradient in gradients(module).items():
+        other = expected[name]
+        if gradient is None or other is None or not torch.equal(gradient, other):
+            return f"another gradient of {name}"
+    states = module.state_dict().values(), neck.state_dict().values()
+    return None if same(*map(list, states)) else "other statistics"
+
+
+def runs_in_bfloat16(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    return _autocast(module, given, torch.bfloat16, near=0.15)
+
+
+def runs_in_float16(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    return _autocast(module, given, torch.float16, near=0.03)
+
+
+def _autocast(
+    module: nn.Module, given: list[Tensor], dtype: torch.dtype, *, near: float
+) -> str | None:
+    """Forward, near to 32 bit, and backward with finite gradients."""
+    with torch.inference_mode():
+        whole = module.eval()(given)
+        with torch.autocast("cpu", dtype=dtype):
+            half = module(given)
+    distance = far([one.float() for one in half], whole)
+    if not distance <= near:
+        return f"{distance:.3f} away"
+    with torch.autocast("cpu", dtype=dtype):
+        outputs = module.train()(given)
+    loss(outputs).backward()
+    wrong = [n for n, one in gradients(module).items() if one is None or not one.isfinite().all()]
+    return f"no finite gradient of {wrong[0]}" if wrong else None
+
+
+def takes_channels_last(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    """The same numbers up to rounding, with weights and features that have channels last."""
+    form = torch.channels_last
+    expected = module.eval()(given)
+    last = copy.deepcopy(module).to(memory_format=form)  # type: ignore[call-overload]
+    outputs = last([feature.to(memory_format=form) for feature in given])
+    distance = far(outputs, expected)
+    loss(last.train()([feature.to(memory_format=form) for feature in given])).backward()
+    return None if distance <= 1e-4 else f"{distance:.1e} away"
+
+
+def trains_distributed(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    """Two steps without a search for unused parameters; a second would name them."""
+    wrapped = DistributedDataParallel(module.train(), find_unused_parameters=False)
+    for _ in range(2):
+        loss(wrapped(given)).backward()
+    unused = [name for name, one in gradients(module).items() if one is None]
+    return f"unused: {', '.join(unused)}" if unused else None
+
+
+def is_checkpointed(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    """The same gradients, bit for bit, when the forward is made again for them."""
+    loss(module.train()(given)).backward()
+    expected = gradients(module)
+    loss(checkpoint(module, given, use_reentrant=False)).backward()
+    for name, gradient in gradients(module).items():
+        other = expected[name]
+        if gradient is None or other is None or not torch.equal(gradient, other):
+            return f"another gradient of {name}"
+    return None
+
+
+def is_copied(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    """A deep copy gives the same, and shares nothing."""
+    twin = copy.deepcopy(module.eval())
+    expected = module(given)
+    with torch.no_grad():
+        for one in module.parameters():
+            one.add_(1)
+    return None if same(twin(given), expected) else "the copy gives other numbers"
+
+
+def keeps_its_state(module: nn.Module, neck: Neck, given: list[Tensor]) -> str | None:
+    """A state that is saved, and loaded without pickle's code, into a module drawn anew."""
+    file = io.BytesIO()
+    torch.save(module.state_dict(), file)
+    file.seek(0)
+    other = type(module)()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    return None if same(other.eval()(given), module.eval()(given)) else "other numbers"
+
+
+LAWS: tuple[Law, ...] = (
+    equals_the_neck,
+    runs_in_bfloat16,
+    runs_in_float16,
+    takes_channels_last,
+    trains_distributed,
+    is_checkpointed,
+    is_copied,
+    keeps_its_state,
+)
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A process group of this process alone."""
+    store = dist.FileStore(str(tmp_path_factory.mktemp("group") / "store"), 1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_a_few_necks_hold_the_law(law: Law) -> None:
+    necks = architectures()
+    assert faults(law, {name: necks[name] for name in FEW}) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_every_neck_holds_the_law(law: Law) -> None:
+    assert faults(law, subjects()) == {}
+
+
+def compiles(module: nn.Module, backend: str, given: list[Tensor]) -> str | None:
+    """One graph, without a break, that gives the module's numbers."""
+    torch._dynamo.reset()
+    compiled = torch.compile(module.eval(), backend=backend, fullgraph=True)
+    with torch.no_grad():
+        distance = far(compiled(given), module(given))
+    return None if distance <= 1e-4 else f"{distance:.1e} away"
+
+
+@pytest.mark.slow
+def test_compilers_take_every_neck_as_one_graph() -> None:
+    names = [*BASELINES, *(name for name in subjects() if " " in name)]
+    found = {}
+    for name in names[: len(BASELINES) + COMPILED]:
+        module, _, given = exported(subjects()[name])
+        found[name] = compiles(module, "aot_eager", given)
+    assert {name: fault for name, fault in found.items() if fault} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.parametrize("name", INDUCTED)
+def test_inductor_takes_the_neck(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    module, _, given = exported(subjects()[name])
+    assert compiles(module, "inductor", given) is None
