@@ -198,10 +198,11 @@ def _size(neck: Mapping[str, Any]) -> str:
 
 def _changed(neck: Mapping[str, Any]) -> str:
     was = neck["was"]
-    said = f"width {was['width']} → {neck['width']}"
-    if was["repeats"] != neck["repeats"]:
-        said += f", repeats {was['repeats']} → {neck['repeats']}"
-    return said
+    return ", ".join(
+        f"{name} {was[name]} → {neck[name]}"
+        for name in ("width", "repeats")
+        if was[name] != neck[name]
+    )
 
 
 def _points(neck: Mapping[str, Any], name: str) -> list[float]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event as Flag
+from multiprocessing.connection import Connection
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -24,7 +24,7 @@ __all__ = ["Done", "Part", "Work", "spread"]
 Result = TypeVar("Result", covariant=True)
 Out = TypeVar("Out")
 
-LOOK = 1.0  # seconds between two looks: at the clock here, at the driver in a worker
+LOOK = 1.0  # seconds between two looks at what is done
 
 
 class Work(Protocol[Result]):
@@ -67,9 +67,10 @@ def spread(
         yield from _here(due, threads)
         return
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    # Workers wait for the end of this pipe: it ends when it is closed here, or with this process.
+    line, held = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(stop, os.getpid(), threads)
+        workers, mp_context=context, initializer=_begin, initargs=(line, threads)
     )
     under_way: dict[Future[Out], Work[Out]] = {}
     try:
@@ -86,8 +87,9 @@ def spread(
             "here\nfewer workers need less memory"
         ) from None
     finally:
-        stop.set()
+        held.close()
         pool.shutdown(wait=True, cancel_futures=True)
+        line.close()
 
 
 def _here(due: Callable[[], Work[Out] | None], threads: int) -> Iterator[Part[Out] | Done[Out]]:
@@ -107,18 +109,19 @@ def _here(due: Callable[[], Work[Out] | None], threads: int) -> Iterator[Part[Ou
         torch.set_num_threads(before)
 
 
-def _begin(stop: Flag, driver: int, threads: int) -> None:
+def _begin(line: Connection, threads: int) -> None:
     """Once a worker. Ctrl-C reaches it too, but it is the driver that says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    threading.Thread(target=_end, args=(stop, driver), daemon=True).start()
+    threading.Thread(target=_end, args=(line,), daemon=True).start()
 
 
-def _end(stop: Flag, driver: int) -> None:
+def _end(line: Connection) -> None:
     """End this worker at once when it is told to, or when nobody is left that waits for it."""
-    while not stop.wait(LOOK) and os.getppid() == driver:
-        pass
-    os._exit(1)  # whatever it does: what is on disk lets another go on
+    try:
+        line.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)  # whatever it does: what is on disk lets another go on
 
 
 def _run(work: Work[Out]) -> Out:
