@@ -118,8 +118,8 @@ def page(rows: Sequence[Row], *, command: str, seconds: float) -> str:
         "[docs/verdict.md](../../docs/verdict.md) explains the rules.",
         "",
         "| truth | noise | controller | runs | called better, but is not "
-        "| planted one is a finalist | planted one called better | a finalist called worse | trainings in the screen "
-        "| trainings for the verdict |",
+        "| planted one is a finalist | planted one called better | a finalist called worse "
+        "| trainings in the screen | trainings for the verdict |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *map(_line, rows),
         "",
