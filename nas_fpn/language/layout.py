@@ -10,6 +10,7 @@ from nas_fpn.errors import SpaceError
 __all__ = ["MOST_BYTES", "Row", "Source", "Span", "layout", "near", "text_of"]
 
 MOST_BYTES = 64 * 1024
+_WIDEST = 200  # columns of a line that an error shows
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _KIND = {"(": "parenthesis", "[": "bracket", "{": "brace"}
 
@@ -31,13 +32,19 @@ class Source:
     lines: tuple[str, ...]
 
     def fail(self, span: Span, what: str, mend: str = "") -> NoReturn:
-        """Raise the SpaceError for this place: where, what, the line with a caret, how to mend."""
+        """Raise the SpaceError for this place."""
+        raise self.error(span, what, mend)
+
+    def error(self, span: Span, what: str, mend: str = "") -> SpaceError:
+        """The error for this place: where, what, the line with a caret, how to mend."""
         where = f"{self.file}:{span.line}:{span.start}: {what}"
         text = self.lines[span.line - 1] if span.line <= len(self.lines) else ""
-        pad = "".join("\t" if mark == "\t" else " " for mark in text[: span.start - 1])
-        caret = "^" * max(1, span.end - span.start)
+        first = max(0, span.start - 1 - _WIDEST // 2) if len(text) > _WIDEST else 0
+        text = text[first : first + _WIDEST]
+        pad = "".join("\t" if mark == "\t" else " " for mark in text[: span.start - 1 - first])
+        caret = "^" * min(max(1, span.end - span.start), _WIDEST)
         rows = [where, f"    {text}", f"    {pad}{caret}"] if text.strip() else [where]
-        raise SpaceError("\n".join([*rows, mend] if mend else rows))
+        return SpaceError("\n".join([*rows, mend] if mend else rows))
 
     def whole(self, line: int) -> Span:
         """The span of what is written on a line."""
