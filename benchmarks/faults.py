@@ -76,7 +76,7 @@ def _tried(folder: Path, *, few: bool) -> Mapping[str, Callable[[], Tally | Mapp
         "driver killed, two workers on Ray by fakes": lambda: kinds.driver_on_ray_killed(
             at("ray"), times=2 if few else 10
         ),
-        "driver killed": lambda: kinds.search_killed(
+        "nas-fpn search killed": lambda: kinds.search_killed(
             at("search"), times=2 if few else 10, like=like()
         ),
         "worker killed": lambda: kinds.worker_killed(

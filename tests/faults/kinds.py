@@ -7,7 +7,6 @@ import random
 import resource
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,24 +63,19 @@ def driver_killed(folder: Path, *, times: int, seed: int = 0) -> Tally:
         times=times,
         chance=random.Random(seed),
         command=lambda where: fake(where, pause=0.03),
-        moment=lambda search, chance: time.sleep(chance.uniform(0.0, 1.2)),
+        moment=lambda search, chance: search.some(chance, 12, 0.2),
         expected=expected,
     )
 
 
 def driver_on_ray_killed(folder: Path, *, times: int, seed: int = 0) -> Tally:
-    """The driver of two workers on Ray, at random moments once they train."""
-
-    def moment(search: Search, chance: random.Random) -> None:
-        search.until(lambda line: line.what == "Reported")
-        time.sleep(chance.uniform(0.0, 2.0))
-
+    """The driver of two workers on Ray, at random moments."""
     return _killed_again_and_again(
         folder,
         times=times,
         chance=random.Random(seed),
         command=lambda where: fake(where, workers=2, pause=0.2),
-        moment=moment,
+        moment=lambda search, chance: search.some(chance, 20, 1.0),
     )
 
 
@@ -98,7 +92,7 @@ def search_killed(folder: Path, *, times: int, like: Path, seed: int = 0) -> Tal
         times=times,
         chance=random.Random(seed),
         command=command,
-        moment=lambda search, chance: time.sleep(chance.uniform(0.0, 8.0)),
+        moment=lambda search, chance: search.some(chance, 16, 1.0),
         expected=steady(like / "history.jsonl"),
         trials=4,
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import random
 import re
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from nas_fpn.record import History, read_history
 from nas_fpn.search import trained
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300.0  # seconds to wait for what must come; a loaded machine is slow
+PATIENCE = 600.0  # seconds to wait for what must come; a loaded machine is slow
 ENDED = re.compile(r"\[\d+/\d+\] trial .*: (complete|stopped|failed)")
 MAY_DIFFER = ("seconds", "machine", "packages")  # between equal runs
 
@@ -60,19 +61,31 @@ class Search:
         for thread in self._threads:
             thread.start()
 
-    def until(self, what: Callable[[Line], bool]) -> Line | None:
+    def until(self, what: Callable[[Line], bool], *, patience: float = PATIENCE) -> Line | None:
         """The next line that is asked for, or None when the process ends before."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while (line := self._coming.get(timeout=max(end - time.monotonic(), 0.0))) is not None:
             self.lines.append(line)
             if what(line):
                 return line
         return None
 
+    def some(self, chance: random.Random, lines: int, seconds: float) -> None:
+        """Wait until it has said so many things at most, then so long at most, by chance."""
+        for _ in range(chance.randrange(lines)):
+            if self.until(lambda line: line.what != "started") is None:
+                return
+        time.sleep(chance.uniform(0.0, seconds))
+
     def kill(self) -> int:
         """``kill -9`` of the driver, and of nothing else; its exit code, 0 if it was over."""
         self.process.kill()
-        return self.end()
+        code = self.process.wait()
+        try:
+            self.until(lambda line: False, patience=30.0)
+        except queue.Empty:  # a worker that has not noticed yet holds its stdout
+            return code
+        return code
 
     def end(self) -> int:
         """Wait for its end; the exit code."""
