@@ -18,6 +18,7 @@ MOST_BYTES = 1 << 24  # of one line of a record, and of any other text that a ru
 MOST_DIGITS = 18  # of a whole number: what 64 bits hold
 MOST_WORKERS = 1 << 20
 
+_ROLES = {"winner", "baseline", "resized", "plain", "plain baseline"}  # of an explanation
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -79,6 +80,22 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
             raise ValueError(f"trial {event['trial']} was never asked")
         for name in ("folder", "text", "split", "of"):
             _of(event[name], str, name)
+    elif kind == "explain":
+        _explanation(event, trials)
+    elif kind == "ablation":
+        check_name(event["neck"], "neck")
+        _of(event["seed"], int, "seed")
+        _of(event["split"], str, "split")
+        _of(event["reason"] or "", str, "reason")
+        for score in _of(event["scores"], dict, "scores").values():
+            _number(score, "scores")
+    elif kind == "against":
+        _of(event["run"], str, "run")
+        _of(event["objective"], str, "objective")
+        if not _of(event["scores"], list, "scores"):
+            raise ValueError("scores must not be empty")
+        for score in event["scores"]:
+            _number(score, "scores")
     elif kind == "verdict":
         for side in ("trial", "control"):
             if not 0 <= _of(event[side], int, side) < trials:
@@ -135,6 +152,28 @@ def _end_to_end(event: Mapping[str, Any], trials: int) -> None:
             _number(pair["other_images"][name], name)
     if not {event["best"], event["keep"]} <= {None, *necks}:
         raise ValueError("best and keep must be of the necks")
+
+
+def _explanation(event: Mapping[str, Any], trials: int) -> None:
+    """The event "explain" of ``nas-fpn explain``: the necks that it trains, and why."""
+    for name in ("trial", "control", "nearest"):
+        if not 0 <= _of(event[name], int, name) < trials:
+            raise ValueError(f"{name} {event[name]} was never asked")
+    for name in ("objective", "split", "equal_cost", "of"):
+        _of(event[name], str, name)
+    _of(event["left_out"], int, "left_out")
+    if not _of(event["seeds"], list, "seeds"):
+        raise ValueError("seeds must not be empty")
+    for seed in event["seeds"]:
+        _of(seed, int, "seeds")
+    for one in _of(event["variants"], list, "variants"):
+        check_name(_of(one, dict, "variants")["neck"], "neck")
+        for name in ("role", "label", "kind", "text"):
+            _of(one[name], str, name)
+        for name in ("width", "params", "macs"):
+            _of(one[name], int, name)
+    if not {one["role"] for one in event["variants"]} >= _ROLES:
+        raise ValueError(f"variants must have {', '.join(sorted(_ROLES))}")
 
 
 def _number(value: object, name: str) -> float:

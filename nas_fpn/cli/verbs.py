@@ -8,7 +8,9 @@ import typer
 from nas_fpn.cli.confirm import confirm
 from nas_fpn.cli.data import data_check, data_convert, data_shapes
 from nas_fpn.cli.diff import diff
+from nas_fpn.cli.explain import explain
 from nas_fpn.cli.export import export
+from nas_fpn.cli.import_ import import_
 from nas_fpn.cli.live import dashboard, mirror
 from nas_fpn.cli.output import complain
 from nas_fpn.cli.predict import predict
@@ -39,6 +41,7 @@ for _verb in (
     init,
     search,
     confirm,
+    explain,
     watch,
     table,
     report,
@@ -46,10 +49,11 @@ for _verb in (
     mirror,
     simulate,
     export,
+    import_,
     train,
     predict,
 ):
-    app.command()(_verb)
+    app.command(_verb.__name__.removesuffix("_"))(_verb)  # `import` is no name in Python
 
 _data = typer.Typer(help="Data: write the embedded scenes, check a COCO file, convert others.")
 _data.command("shapes")(data_shapes)

@@ -10,10 +10,13 @@ from nas_fpn.report.confirmed import (
     confirmed_text,
     last_confirmed,
 )
+from nas_fpn.report.explained import Change, Explained, Luck, Part, explained
+from nas_fpn.report.explained_text import explained_json, explained_text
 from nas_fpn.report.frames import Frames, frames
 from nas_fpn.report.front import best_entry, front
 from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.html import report_html
+from nas_fpn.report.importance import importance
 from nas_fpn.report.noise import Noise, noise_of
 from nas_fpn.report.opened import Opened, open_run
 from nas_fpn.report.screening import Screening, ScreeningPlan, screen, screening_cost
@@ -31,13 +34,17 @@ from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap, proxy_checks
 
 __all__ = [
+    "Change",
     "Decision",
+    "Explained",
     "Frames",
     "Gap",
+    "Luck",
     "Next",
     "Noise",
     "Opened",
     "PairDecision",
+    "Part",
     "Screening",
     "ScreeningPlan",
     "Selection",
@@ -55,10 +62,14 @@ __all__ = [
     "decide",
     "detectable",
     "draw_front",
+    "explained",
+    "explained_json",
+    "explained_text",
     "frame",
     "frames",
     "front",
     "image_weights",
+    "importance",
     "last_confirmed",
     "name_of",
     "noise_of",

@@ -10,6 +10,8 @@ import pandas as pd
 
 from nas_fpn.record import History
 from nas_fpn.report.confirmed import confirmed_json, confirmed_text, last_confirmed
+from nas_fpn.report.explained import explained
+from nas_fpn.report.explained_text import explained_json, explained_text
 from nas_fpn.report.front import front
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.noise import noise_of
@@ -60,6 +62,8 @@ def answer_text(history: History, wanted: Selection = ALL) -> str:
         rows += ["", checked, ""]
     if (confirmed := last_confirmed(history)) is not None:
         rows += [*([""] if checked is None else []), confirmed_text(confirmed), ""]
+    if (known := explained(history)) is not None:
+        rows += [*([] if rows[-1] == "" else [""]), explained_text(history, known), ""]
     rows += notes
     return "\n".join(rows)
 
@@ -68,7 +72,7 @@ def answer_json(history: History, wanted: Selection = ALL) -> dict[str, Any]:
     """The same for a program: every trial that is wanted, the verdict so far, the notes."""
     objectives, notes = _asked(history)
     kept = selected(frame(history), wanted)
-    confirmed = last_confirmed(history)
+    confirmed, known = last_confirmed(history), explained(history)
     trials: list[Any] = json.loads(kept.to_json(orient="records"))
     return {
         "trials": trials,
@@ -76,6 +80,7 @@ def answer_json(history: History, wanted: Selection = ALL) -> dict[str, Any]:
         "verdict": verdict(history, objectives[0]),
         "test": checked_on_test(history),
         "confirmed": None if confirmed is None else confirmed_json(confirmed),
+        "explained": None if known is None else explained_json(history, known),
         "notes": notes,
     }
 

@@ -16,6 +16,8 @@ from nas_fpn.report.compact import block, compact
 from nas_fpn.report.compare import compare_section, rivals_of
 from nas_fpn.report.confirm_page import confirmed_section
 from nas_fpn.report.confirmed import confirmed_brief, last_confirmed
+from nas_fpn.report.explained import explained
+from nas_fpn.report.explained_page import explained_section
 from nas_fpn.report.made_of import made_of_section
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.opened import Opened
@@ -85,12 +87,15 @@ def _sections(at: int, run: Opened, runs: Sequence[Opened]) -> list[tuple[str, s
     confirmed = (
         [] if event is None else [(f"{name}confirmed", "End to end", confirmed_section(event))]
     )
+    known = explained(run.history)
+    why = [] if known is None else [(f"{name}why", "Why it scores", explained_section(run, known))]
     front = [(f"{name}front", "The front", front_section(at, run))] if several else []
     return [
         (f"{name}verdict", "Verdict", _verdict(run)),
         *confirmed,
         *front,
         (f"{name}winner", "The best neck", winner_section(at, run)),
+        *why,
         (f"{name}cost", "Score against cost", cost_section(at, run)),
         (f"{name}search", "The search", search_section(at, run, rivals_of(run, runs))),
         (f"{name}curves", "Learning curves", curve_section(at, run)),

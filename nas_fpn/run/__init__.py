@@ -2,6 +2,7 @@
 
 from nas_fpn.run.best import export_from_run, export_untrained, trial_entry
 from nas_fpn.run.confirm import Confirmed, confirm_run
+from nas_fpn.run.explain import explain_run
 from nas_fpn.run.follow import follow, is_over
 from nas_fpn.run.look import Look, rows
 from nas_fpn.run.own_words import prove_words, read_words, words_for
@@ -27,6 +28,7 @@ __all__ = [
     "confirm_run",
     "data_files",
     "drive_here",
+    "explain_run",
     "export_from_run",
     "export_untrained",
     "export_with_backbone",

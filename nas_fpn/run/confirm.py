@@ -49,7 +49,7 @@ from nas_fpn.run.trainings import (
 from nas_fpn.search import Noted
 from nas_fpn.training import pick_device
 
-__all__ = ["Confirmed", "confirm_run"]
+__all__ = ["Confirmed", "check_same", "confirm_run"]
 
 COSTS = "measuring what they cost"
 UNITS = {"params_m": "M parameters", "gmacs": "G multiply-adds", "latency_ms": "ms"}
@@ -96,7 +96,7 @@ def _confirm(
     question = read_question(run)
     prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
     bank = cached_bank(prepared.bank)
-    _check_same(history, bank, words)
+    check_same(history, bank, words)
     of = asked(run, bank.key, history)
     contest = contest_on_record(history, of)
     if contest is None:
@@ -204,8 +204,8 @@ def _ended(line: Event, who: Contender, objective: str) -> str:
     return f"{said}: {objective} {score:.4f} on test, {line['seconds']:.0f} s"
 
 
-def _check_same(history: History, bank: Bank, words: Words) -> None:
-    """The features and the words are those that the search had."""
+def check_same(history: History, bank: Bank, words: Words) -> None:
+    """Raise RunError unless the features and the words are those that the search had."""
     drifts = [event["header"] for event in history.events if event["event"] == "drift"]
     header = drifts[-1] if drifts else history.events[0]
     if header.get("bank") != bank.key:

@@ -20,6 +20,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.run.confirm_settings import ConfirmSettings
+from nas_fpn.run.explain_settings import ExplainSettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
 from nas_fpn.strange import bounded
 from nas_fpn.training.settings import TrainingSettings
@@ -138,6 +139,7 @@ class RunSettings(BaseModel):
     backbone: BackboneSettings = Field(default_factory=BackboneSettings)
     proxy: ProxySettings = Field(default_factory=ProxySettings)
     confirm: ConfirmSettings = Field(default_factory=ConfirmSettings)
+    explain: ExplainSettings = Field(default_factory=ExplainSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
