@@ -6,8 +6,10 @@ with it.
 
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import timm
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from nas_fpn.detect.images import letterbox
 
-__all__ = ["Neck", "TimmFeatures", "detect", "read_parts"]
+__all__ = ["Features", "Neck", "detect", "read_parts", "run_file"]
 
 
 class Neck(Protocol):
@@ -31,20 +33,15 @@ class Neck(Protocol):
         """One feature [B, C, H, W] per level of ``inputs`` to one per level of ``levels``."""
 
 
-class TimmFeatures(nn.Module):
-    """A timm model: images [B, 3, S, S] in 0..1 to features [B, C, H, W] by level."""
+class Features(nn.Module):
+    """The net of a backbone: images [B, 3, S, S] in 0..1 to features [B, C, H, W] by level."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, net: nn.Module, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.net = timm.create_model(
-            config["name"],
-            features_only=True,
-            out_indices=tuple(config["out_indices"]),
-            **config["arguments"],
-        )
+        self.net = net
         self.stages = {int(level): place for level, place in config["stages"].items()}
         self.levels = tuple(self.stages)
         self.channels = {int(level): channels for level, channels in config["channels"].items()}
@@ -61,12 +58,30 @@ class TimmFeatures(nn.Module):
 def read_parts(folder: Path) -> tuple[dict[str, Any], nn.Module, nn.Module]:
     """``config.json`` of a folder, its backbone and its neck; the weights are not loaded yet."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    spec = importlib.util.spec_from_file_location("exported_neck", folder / "neck" / "neck.py")
+    arguments = json.loads((folder / "neck" / "config.json").read_text(encoding="utf-8"))
+    neck = run_file(folder / "neck" / "neck.py").Neck(**arguments)
+    backbone = config["backbone"]
+    if "file" in backbone:
+        make = getattr(run_file(folder / backbone["file"]), backbone["name"])
+        net = make(**backbone["arguments"])
+    else:
+        indices = tuple(backbone["out_indices"])
+        arguments = backbone["arguments"]
+        net = timm.create_model(
+            backbone["name"], features_only=True, out_indices=indices, **arguments
+        )
+    return config, Features(net, backbone), neck
+
+
+def run_file(path: Path) -> ModuleType:
+    """Run a Python file and give it as a module."""
+    name = f"{path.stem}_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    arguments = json.loads((folder / "neck" / "config.json").read_text(encoding="utf-8"))
-    return config, TimmFeatures(config["backbone"]), module.Neck(**arguments)
+    return module
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from nas_fpn.detect.dataset import Category
 from nas_fpn.detect.recursive import RecursiveBackboneWithNeck, make_switchable
 from nas_fpn.export.operations import definitions
 from nas_fpn.proxy.backbone import Backbone
+from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.run import alone
 from nas_fpn.run.alone import detect, read_parts
 from nas_fpn.training import Standardised, write_tensors
@@ -27,6 +28,7 @@ from nas_fpn.training import Standardised, write_tensors
 __all__ = ["STATISTICS", "detector_source", "leave_detector"]
 
 STATISTICS = "features.safetensors"  # what the features were standardised with
+OWN_BACKBONE = "backbone.py"  # the user's file, where the backbone is his own
 
 HEAD = '''\
 """A detector, rebuilt from the files beside this one; needs torch, torchvision, timm, safetensors.
@@ -65,16 +67,14 @@ def leave_detector(
     image_size: int,
 ) -> None:
     """Write ``model.safetensors``, ``config.json`` and ``detector.py`` beside ``neck/``."""
-    net: Any = backbone.net
     config = {
         "classes": [category.name for category in categories],
         "category_ids": [category.id for category in categories],
         "image_size": image_size,
         "label_offset": label_offset(detector),
         "backbone": {
-            "name": backbone.settings.name,
+            **_net(backbone, folder),
             "arguments": dict(backbone.settings.arguments),
-            "out_indices": list(net.feature_info.out_indices),
             "stages": {str(k): place for k, place in backbone.stages.items()},
             "channels": {str(k): channels for k, channels in backbone.channels.items()},
             "mean": backbone.mean.flatten().tolist(),
@@ -85,6 +85,17 @@ def leave_detector(
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / "detector.py").write_text(detector_source(detector), encoding="utf-8", newline="\n")
     write_tensors(folder / "model.safetensors", inference_state_dict(model), {"format": "pt"})
+
+
+def _net(backbone: Backbone, folder: Path) -> dict[str, Any]:
+    """How the net is made again: by timm, or by the user's own file, which goes along."""
+    own = own_file(backbone.settings.name)
+    if own is None:
+        net: Any = backbone.net
+        return {"name": backbone.settings.name, "out_indices": list(net.feature_info.out_indices)}
+    path, function = own
+    (folder / OWN_BACKBONE).write_bytes(path.read_bytes())
+    return {"name": function, "file": OWN_BACKBONE}
 
 
 def detector_source(settings: DetectorSettings) -> str:

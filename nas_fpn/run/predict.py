@@ -1,6 +1,5 @@
 """What a trained detector finds in pictures, as rows for a program and as a drawing."""
 
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import nn
 from nas_fpn.detect.draw_boxes import draw_boxes
 from nas_fpn.detect.images import open_image
 from nas_fpn.errors import RunError
+from nas_fpn.run.alone import run_file
 
 __all__ = ["LoadedDetector", "found_in", "load_detector"]
 
@@ -35,10 +35,7 @@ def load_detector(folder: Path) -> LoadedDetector:
     if not path.is_file():
         hint = "its training is not over" if (folder / "job.json").is_file() else "train one"
         raise RunError(f"{path}: no such file; {hint}\nnas-fpn train --neck fpn --to {folder}")
-    spec = importlib.util.spec_from_file_location("trained_detector", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = run_file(path)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return LoadedDetector(module, module.load(folder), tuple(config["classes"]))
 

@@ -25,6 +25,23 @@ from nas_fpn.training import TrainingSettings, read_detections
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 NECK = "width 32\np3..p4 = c3..c4 -> conv1\np3 = sum(p3, p4) -> conv3 bn\n"
+OWN = """
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 4, stride=4)
+        self.c3 = nn.Conv2d(width, width, 2, stride=2)
+        self.c4 = nn.Conv2d(width, width, 2, stride=2)
+
+    def forward(self, images):
+        c3 = self.c3(self.stem(images).relu())
+        return {"three": c3, "four": self.c4(c3.relu())}
+
+def build(width=8):
+    return Mine(width)
+"""
 FILES = {
     "config.json",
     "detections-test.safetensors",
@@ -184,7 +201,7 @@ def test_fast_rcnn_cannot_be_trained_from_boxes_alone(data: DataSettings, tmp_pa
 def test_equal_settings_give_equal_source() -> None:
     source = detector_source(DetectorSettings(head_depth=1))
     assert source == detector_source(DetectorSettings(head_depth=1))
-    assert "nas_fpn" not in source
+    assert "import nas_fpn" not in source and "from nas_fpn" not in source
     compile(source, "detector.py", "exec")
 
 
@@ -216,6 +233,15 @@ def assert_same_boxes_elsewhere(one: TrainJob) -> None:
 
 def test_a_fresh_interpreter_without_this_package_finds_the_same_boxes(trained: TrainJob) -> None:
     assert_same_boxes_elsewhere(trained)
+
+
+def test_an_own_backbone_goes_along(data: DataSettings, tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(OWN)
+    one = job(tmp_path / "one", data, backbone=BackboneSettings(name=f"{own}:build"))
+    reports(one)
+    own.unlink()
+    assert_same_boxes_elsewhere(one)
 
 
 @pytest.mark.slow
