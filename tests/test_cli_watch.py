@@ -69,7 +69,7 @@ def test_a_run_that_has_not_begun_is_a_message_for_once_and_code_2(
 def test_what_others_wrote_does_nothing_to_the_terminal(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    folder = searched(tmp_path / "\x1b[31mred", neck=HOSTILE, reason=HOSTILE)
+    folder = searched(tmp_path / "\x1b[31mred", reason=HOSTILE)
     for verb in (["watch"], ["watch", "--once"], ["table"]):
         code, out, _ = run(capsys, *verb, str(folder))
         assert code == 0
@@ -77,6 +77,9 @@ def test_what_others_wrote_does_nothing_to_the_terminal(
         assert "[bold red]x[/]" in out or verb == ["watch"], "no markup"
     _, _, err = run(capsys, "table", str(tmp_path / "\x1b[31mnone"))
     assert "\\x1b[31mnone" in err and "\x1b" not in err
+    code, _, err = run(capsys, "table", str(searched(tmp_path / "other", neck=HOSTILE)))
+    assert code == 2
+    assert "neck must be letters" in err and not {"\x1b", "\x9b", "\u202e"} & set(err)
 
 
 def drawn(watch: Watch, **console: object) -> str:

@@ -15,6 +15,7 @@ import typer
 __all__ = ["complain", "display", "inert", "print_json", "say", "show_once"]
 
 REDRAWN = 0.1  # seconds between two drawings of the table, unless a line is printed
+REST = 9  # times as long as a drawing took, if that is more: long searches are not held up
 
 
 def print_json(value: object) -> None:
@@ -63,18 +64,19 @@ def display(
             if line is not None:
                 say(line)
         return
-    drawn = -math.inf
+    drawn, took = -math.inf, 0.0
     with Live(console=console, auto_refresh=False) as live:
         for event in events:
             now = time.monotonic()
             line = None if event is None else watch.see(event, now=now)
             if line is not None:
                 console.print(inert(line), markup=False)
-            elif now - drawn < REDRAWN:
+            if now - drawn < max(REDRAWN if line is None else 0.0, REST * took):
                 continue
-            drawn = now
             ago = None if written is None else written()
             live.update(_panel(watch.look(now=now), ago), refresh=True)
+            drawn = time.monotonic()
+            took = drawn - now
         ago = None if written is None else written()
         live.update(_panel(watch.look(now=time.monotonic()), ago), refresh=True)
 

@@ -27,6 +27,7 @@ __all__ = ["LOOPBACK", "Followed", "serve"]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 PERIOD = 1.0  # seconds between looks at the records
+REST = 4  # times as long as a look took, if that is more: a long record takes a fifth of the time
 
 Start = Callable[..., Any]
 Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
@@ -115,10 +116,13 @@ def serve(folders: Sequence[Path], *, host: str, port: int, trust: bool = False)
         yield f"http://{host}:{server.server_port}/"
         said: dict[int, str] = {}
         try:
+            took = 0.0
             while True:
-                time.sleep(PERIOD)
+                time.sleep(max(PERIOD, REST * took))
+                began = time.monotonic()
                 for at, run in enumerate(runs):
                     yield from _looked(at, run, said)
+                took = time.monotonic() - began
         finally:
             server.shutdown()
 

@@ -4,8 +4,10 @@ A thread of its own follows the search, so that a slow database does not hold it
 there is said once, and the search goes on. All can be made again from the record.
 """
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -23,6 +25,7 @@ Said = TypeVar("Said")  # whatever a search says
 
 PATIENCE = 60.0  # seconds that a search that is over waits for what shows it
 HURRY = 5.0  # seconds that an interrupted one does
+REST = 9  # times as long as the last look at the whole record took, till the next
 
 
 class View(Protocol):
@@ -40,9 +43,7 @@ def views(run: Run) -> dict[str, Callable[[], View]]:
     wanted: dict[str, Callable[[], View]] = {}
     report, folder = run.settings.report, run.folder
     if report.mirror:
-        wanted["the mirror"] = lambda: mirror_of(
-            folder, storage=report.storage, trust=True
-        )
+        wanted["the mirror"] = lambda: mirror_of(folder, storage=report.storage, trust=True)
     if report.tensorboard:
         wanted["the log for TensorBoard"] = lambda: Curves(
             curves_of(folder), open_run(folder, trust=True)
@@ -109,21 +110,28 @@ class _Follower:
             except Exception as fault:
                 self._lost(name, fault)
         events, entries = self._read()
+        looked, took = -math.inf, 0.0
         while there:
             came, over = self._taken()
             if over:
                 events, entries = self._read()
                 came = list(entries.values())
             entries |= {entry.number: entry for entry in came}
-            history = History(events, tuple(entries.values()))
+            whole = over or time.monotonic() - looked >= REST * took
+            history = History(events, tuple(entries.values())) if whole else None
+            began = time.monotonic()
             for name in tuple(there):
                 try:
                     for entry in came:
                         there[name].follow(entry)
-                    there[name].say(history)
+                    if history is not None:
+                        there[name].say(history)
                 except Exception as fault:  # the search is worth more than any view of it
                     self._lost(name, fault)
                     del there[name]
+            if whole:
+                looked = time.monotonic()
+                took = looked - began
             if over:
                 return
 
