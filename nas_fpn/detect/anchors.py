@@ -6,6 +6,7 @@ below 2.5 / 8 of those (as :func:`nas_fpn.detect.targets.size_ranges`: cells wou
 them), and pyramids of other heights share the same ladder of sizes among their levels.
 """
 
+import math
 from collections.abc import Sequence
 
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
@@ -37,11 +38,12 @@ def points(
     torchvision's FCOS reads all from the side of the square: a level learns boxes with a reach of
     4 to 8 sides, counts distances in sides, and samples ``radius`` sides around the centre. At
     800 pixels a side is the level's stride and the radius 1.5; the radius stays 1.5 strides. Sides
-    are even, since torchvision rounds half a side, and double from level to level. ``smallest`` is
-    the side of the finest level.
+    are even, since torchvision rounds half a side, and double from level to level; rather too
+    large than too small, as distances in small sides are large numbers, which take long to learn.
+    ``smallest`` is the side of the finest level.
     """
     stride = 2 ** levels[0]
-    finest = 2 * max(1, round((smallest or stride * image_scale(image_size)) / 2))
+    finest = 2 * math.ceil((smallest or stride * image_scale(image_size)) / 2)
     sides = tuple((finest * 2 ** (level - levels[0]),) for level in levels)
     return AnchorGenerator(sides, ((1.0,),) * len(sides)), 1.5 * stride / finest
 

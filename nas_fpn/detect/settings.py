@@ -79,7 +79,7 @@ class DetectorSettings(BaseModel):
         gt=0,
         description="side in pixels of the smallest anchor, the largest is 16 times it; absent: "
         "32 at an image size of 800, 10 at 256 and below; fcos: of the square of its finest level, "
-        "which learns boxes up to 8 of them; absent: 8 at 800 and 2 at 256, at level 3",
+        "which learns boxes up to 8 of them; absent: 8 at 800 and 4 at 256, at level 3",
     )
 
     rpn_depth: int = Field(1, ge=1, description="convolutions before objectness and boxes")
