@@ -37,7 +37,7 @@ def explained_text(
     rows += ["", *explained_notes(known), "", *parts_said(history, known), ""]
     rows += sizes_said(history, known)
     if importance:
-        rows += ["", "Importance of decisions over the run (PED-ANOVA; shares of the largest 8):"]
+        rows += ["", "Importance of decisions over the run (PED-ANOVA; the 8 largest shares):"]
         rows += [f"  {share:6.1%}  {name}" for name, share in [*importance.items()][:8]]
     return "\n".join(rows)
 

@@ -131,12 +131,13 @@ def make_explanation(
     name = name_of(control)
     resized = equal_cost(base, neck, frame, by=by)
     bare_base = equal_cost(plain(base), bare, frame, by=by)
+    bare_said = f"{name} with plain words at its cost{_sized(bare_base, base)}"
     rows: list[tuple[Role, str, str, Architecture]] = [
         ("winner", f"{winner.neck} as it was found", "", neck),
         ("baseline", f"{name} as it was searched", "", base),
         ("resized", f"{name} at its cost{_sized(resized, base)}", "", resized),
         ("plain", f"{winner.neck} with plain words", "", bare),
-        ("plain baseline", f"{name} with plain words at its cost{_sized(bare_base, base)}", "", bare_base),
+        ("plain baseline", bare_said, "", bare_base),
     ]
     neighbours = simpler(neck, bank.channels)
     chosen = _spread(neighbours, settings.explain.most)
