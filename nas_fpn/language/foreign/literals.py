@@ -118,7 +118,7 @@ def _assignments(module: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _entries(given: Config, node: ast.expr) -> Iterator[tuple[str, ast.expr, Span]]:
-    """The keys of a ``dict`` and what stands behind each, and where; checks that the keys are written out."""
+    """The keys of a ``dict``, what stands behind each, and where; all are to be written out."""
     if isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
             if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
