@@ -71,10 +71,10 @@ class Cell(Chain):
         ``features`` are the operands in order, each [B, c, h, w] of its level, then the addends,
         each [B, C, H, W].
         """
-        operands = [
-            feature if (chain := getattr(self, f"operand{i}")) is None else chain(size, feature)
-            for i, feature in enumerate(features[: self._operands], start=1)
-        ]
+        operands = []
+        for i, feature in enumerate(features[: self._operands], start=1):
+            chain = getattr(self, f"operand{i}")
+            operands.append(feature if chain is None else chain(size, feature))
         merged = operands[0] if self.merge is None else self.merge(*operands)
         del operands  # not held while the blocks run
         for addend in features[self._operands :]:
