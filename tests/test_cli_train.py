@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image as PILImage
+from safetensors.torch import save_file
 
 from nas_fpn.cli import main
 from nas_fpn.detect.shapes import write_shapes
+from nas_fpn.proxy.backbone import build_backbone
+from nas_fpn.proxy.settings import BackboneSettings
 
 NECK = "width 16\np3..p4 = c3..c4 -> conv1\n"
 FEW = (
@@ -115,6 +118,26 @@ def test_a_shipped_neck_is_fitted_and_a_run_gives_the_settings(
     assert job["detector"]["kind"] == "retinanet"  # type: ignore[index]
     training = job["training"]
     assert (training["steps"], training["ema"]) == (1, 0.5)  # type: ignore[index]
+
+
+def test_the_backbone_of_a_run_is_taken_as_it_warmed_it_up(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run.toml").write_text("")
+    bank = tmp_path / "bank"
+    bank.mkdir()
+    net = build_backbone(BackboneSettings(), (3, 4), seed=3).net
+    save_file(net.state_dict(), bank / "backbone-1.safetensors")
+    to = tmp_path / "to"
+    given = ("train", "--neck", NECK, "--run", str(tmp_path), "--data", str(data), *FEW)
+    code, out, err = run(capsys, *given, "--to", str(to))
+    assert (code, err) == (0, "")
+    assert "backbone: from backbone-1.safetensors, warmed up in a run\n" in out
+    code, out, err = run(capsys, *given, "--to", str(tmp_path / "new"), "--weights", "none")
+    assert code == 0 and "warmed up" not in out
+    (bank / "backbone-2.safetensors").touch()
+    code, _, err = run(capsys, *given, "--to", str(tmp_path / "other"))
+    assert code == 2 and "backbones of several settings" in err
 
 
 @pytest.mark.parametrize(

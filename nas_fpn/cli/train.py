@@ -97,6 +97,7 @@ def train(
         backbone=asked.backbone,
         data=asked.data,
         seed=seed,
+        warmed=None if backbone or weights else _warmed(asked),
     )
     try:
         for event in run_train(job):
@@ -112,7 +113,7 @@ def train(
     if json_:
         print_json(metrics)
     else:
-        say("\n".join(["", *_table(metrics), "", f"{to} is written"]))
+        say("\n".join(["", *_table(metrics), "", *metrics["notes"], f"{to} is written"]))
 
 
 def _base(run: Path | None, neck: str | None) -> Any:
@@ -136,6 +137,19 @@ def _backbone(name: str | None, weights: str | None) -> dict[str, Any]:
     )
     given = {"name": name, "weights": weights}
     return fresh | {key: value for key, value in given.items() if value is not None}
+
+
+def _warmed(run: Any) -> Path | None:
+    """The backbone that the run has warmed up, if it has begun so."""
+    if run.backbone.weights != "none" or not run.backbone.warmup_steps:
+        return None
+    there = sorted((run.folder / "bank").glob("backbone-*.safetensors"))
+    if len(there) > 1:
+        raise RunError(
+            f"{run.folder / 'bank'}: has backbones of several settings\n"
+            "remove all but one, or name --weights"
+        )
+    return there[0] if there else None
 
 
 def _settings(

@@ -146,7 +146,7 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
         split=job.split,
     )
     report = Report(total, scores, log.seconds)
-    log.close(report, _counts(job, held_out, architecture), notes=data.notes)
+    log.close(report, _counts(job, held_out, architecture), notes=(*data.notes, *_notes(job)))
     checkpoint.path.unlink(missing_ok=True)
     yield report
 
@@ -197,6 +197,17 @@ def _build(job: TrainJob, architecture: Architecture, data: Data) -> tuple[nn.Mo
     except ValueError as fault:
         raise RunError(f"[detector] kind = {job.detector.kind!r}: {fault}") from fault
     return model, _Parts(backbone, standard, neck)
+
+
+def _notes(job: TrainJob) -> Iterator[str]:
+    """What a reader of the scores has to know of the start."""
+    if job.warmed is not None:
+        yield f"backbone: from {job.warmed.name}, warmed up in a run"
+    if job.init is not None and not _has_weights(job):
+        yield (
+            "init: the weights of the neck were trained on the features of a backbone with "
+            "weights, and this one began without any"
+        )
 
 
 def _has_weights(job: TrainJob) -> bool:

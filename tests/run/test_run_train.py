@@ -17,6 +17,7 @@ from nas_fpn.detect.dataset import to_coco
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.errors import RunError
 from nas_fpn.language import identity, read_neck
+from nas_fpn.proxy.backbone import build_backbone
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings
 from nas_fpn.record import Report
 from nas_fpn.run.leave import detector_source
@@ -179,8 +180,26 @@ def test_a_neck_starts_from_exported_weights_and_their_statistics(
     for name, value in load_file(one.folder / "neck" / "model.safetensors").items():
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(value, weights[name] + 1)
+    (said,) = json.loads((one.folder / "metrics.json").read_text())["notes"]
+    assert said.startswith("init: ") and "began without any" in said
     again = load_file(one.folder / "neck" / "features.safetensors")
     assert all(torch.equal(again[name], value) for name, value in moved.items())
+
+
+def test_a_backbone_starts_as_a_run_warmed_it_up(data: DataSettings, tmp_path: Path) -> None:
+    net = build_backbone(BackboneSettings(), (3, 4, 5), seed=9).net
+    path = tmp_path / "backbone-0.safetensors"
+    save_file(net.state_dict(), path)
+    still = TrainingSettings(image_size=64, steps=1, batch_size=2, evaluations=1, backbone_rate=0.0)
+    one = job(tmp_path / "one", data, warmed=path, training=still)
+    reports(one)
+    (said,) = json.loads((one.folder / "metrics.json").read_text())["notes"]
+    assert said == "backbone: from backbone-0.safetensors, warmed up in a run"
+    prefix = "backbone.body.backbone.net."
+    kept = {k: v for k, v in load_file(one.folder / "model.safetensors").items() if prefix in k}
+    assert kept
+    for name, value in kept.items():
+        assert torch.equal(value, net.state_dict()[name.removeprefix(prefix)])
 
 
 def test_weights_of_another_neck_are_refused(
