@@ -10,6 +10,7 @@ from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Checked, Drive, Event, drive_here, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
 from nas_fpn.run.start import data_files, run_toml, start_run
+from nas_fpn.run.train import TrainJob, run_train
 from nas_fpn.run.watch import Watch, watch_of
 from nas_fpn.run.whole import add_run_backbone, export_with_backbone
 
@@ -23,6 +24,7 @@ __all__ = [
     "Run",
     "RunSettings",
     "Step",
+    "TrainJob",
     "Watch",
     "add_run_backbone",
     "confirm_run",
@@ -39,6 +41,7 @@ __all__ = [
     "read_words",
     "rows",
     "run_toml",
+    "run_train",
     "search_run",
     "start_run",
     "trial_entry",
