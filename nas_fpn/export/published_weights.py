@@ -4,9 +4,9 @@ The program comes from a configuration (``nas_fpn.language.foreign``), the names
 ``references.py``.
 """
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             raise RunError(f"{path}: no safetensors: {fault}\nis the file whole?") from None
     try:
         given = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as fault:
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as fault:
         told = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise RunError(
             f"{path}: no weights alone: {told[:120]}\n"
@@ -94,8 +94,7 @@ def find_prefix(
     """
     own = Neck(architecture, [1] * len(lower(architecture).inputs)).state_dict()
     names = published_names(reference, architecture)
-    first = {here: there for there, here in reversed(names.items())}
-    wanted = [there for here, there in first.items() if f"{here}.weight" in own]
+    wanted = [there for there, here in names.items() if f"{here}.weight" in own]
     found: dict[str, int] = {}
     for key in state:
         for there in wanted:

@@ -96,5 +96,5 @@ def optional_table(table: Table, key: str) -> Table | None:
 
 def _wrong(table: Table, key: str, wanted: str, hint: str = "") -> NoReturn:
     value = table.values.get(key)
-    given = "a dict" if isinstance(value, Table) else repr(value)
+    given = "a dict or a call" if isinstance(value, Table) else repr(value)
     fail(table, key, f"{key} is {given}", f"write {wanted}{hint}")

@@ -47,6 +47,7 @@ PUBLISHED: tuple[Spec, ...] = (
     (6, "attention", 9, 10, True),
 )
 _OPS = {"sum": "sum", "attention": "gp"}
+_SPEC = "write it as (4, 'sum', (1, 5), False)"
 _LETTERS = "abdefghijklmnoqrstuvwyz"  # but c, p and x, which stand for features
 
 
@@ -172,12 +173,13 @@ def _specs(table: Table, key: str, value: Value) -> tuple[Spec, ...]:
             case [int() as level, str() as op, [int() as i, int() as j], bool() | 0 | 1 as out]:
                 specs.append((level, op, i, j, bool(out)))
             case _:
-                _bad(table, key, number_, "is no (level, operation, (i, j), is_output)", "mend it")
+                _bad(table, key, number_, "is no (level, operation, (i, j), is_output)", _SPEC)
     return tuple(specs)
 
 
 def _bad(table: Table, key: str, row: int, what: str, mend: str) -> NoReturn:
-    fail(table, key, f"block {row} {what}", mend)
+    here = str(row) if str(row) in table.spans else key
+    fail(table, here, f"block {row} {what}", mend)
 
 
 def _program(

@@ -53,16 +53,19 @@ def translate(text: str, *, file: str = "<text>", options: Options | None = None
         )
     given = config(text, file)
     try:
-        value = evaluate(given, _neck(given, file))
+        neck = _neck(given, file)
+        value = evaluate(given, neck)
     except RecursionError:
         raise SpaceError(f"{file}:1:1: nested too deep\nis this the right file?") from None
     if isinstance(value, list) and not any(
         isinstance(one, Table) and "type" in one.values for one in value
     ):
         check_options(options, ("repeats", "width"), what="block specs", file=file)
-        whole = given.source.whole(_neck(given, file).lineno)
+        rows = neck.elts if isinstance(neck, ast.List | ast.Tuple) else []
+        spans = {str(number): place(given.source, row) for number, row in enumerate(rows)}
         doc = f"# NAS-FPN's kind of cell, imported from {_base(file)}"
-        return block_specs(value, Table(given.source, whole, {}, {}, {}), options, doc)
+        table = Table(given.source, place(given.source, neck), {}, spans, {})
+        return block_specs(value, table, options, doc)
     return _of_type(value, options, file)
 
 
@@ -161,7 +164,7 @@ def _partial(given: Config, found: ast.expr) -> bool:
 
 
 def _is_specs(value: ast.expr) -> bool:
-    """Whether it is a list of rows of four, or of BlockSpec(…) calls."""
+    """Whether it is a list of rows of four."""
     if not isinstance(value, ast.List | ast.Tuple) or not value.elts:
         return False
     return all(isinstance(row, ast.List | ast.Tuple) and len(row.elts) == 4 for row in value.elts)
