@@ -16,11 +16,20 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from nas_fpn.report import ScreeningPlan, VerdictPlan, detectable, screening_cost
-from nas_fpn.report.sequential import MAX_SEEDS, MIN_SEEDS
+from nas_fpn.report import VerdictPlan, detectable, screening_cost
 
 sys.path.insert(0, str(Path(__file__).parent))
-from honesty_runs import BASELINES, LUCK, TRIALS, Case, Result, residuals, run_case
+from honesty_runs import (
+    BASELINES,
+    LUCK,
+    SCREENING,
+    SETTINGS,
+    TRIALS,
+    Case,
+    Result,
+    residuals,
+    run_case,
+)
 
 RESULTS = Path(__file__).parent / "results"
 MOST = (3, 5, 8, 10, 15)  # seeds
@@ -101,7 +110,7 @@ def run_all(cases: Sequence[Case], *, runs: int, processes: int) -> tuple[list[R
 
 def page(rows: Sequence[Row], *, command: str, seconds: float) -> str:
     """The results as they are committed."""
-    screening, equal = ScreeningPlan(), rows[0]
+    equal = rows[0]
     better = next((row for row in rows if row.case.planted == 2.0), None)
     lines = [
         "# Honesty of the verdict",
@@ -110,11 +119,12 @@ def page(rows: Sequence[Row], *, command: str, seconds: float) -> str:
         "",
         f"Simulated runs, {equal.runs} of most cases, seeds from 0 on; {seconds:.0f} CPU seconds.",
         f"A run: up to {TRIALS} trials of {math.prod(equal.case.counts)} necks and "
-        f"{len(BASELINES)} baselines, each scored once on val; the best {screening.keep} screened "
-        f"down to {screening.finalists} finalists in {screening_cost(screening, 10**6)} trainings, "
-        "the baselines to one; then the finalists against it on test,",
-        f"{MIN_SEEDS} to {MAX_SEEDS} seeds, 5 % error in all. Differences are in noise units: the "
-        "standard deviation of one neck's trainings.",
+        f"{len(BASELINES)} baselines, each scored once on val; the best {SCREENING.keep} screened "
+        f"down to {SCREENING.finalists} finalists in {screening_cost(SCREENING, 10**6)} trainings; "
+        f"then each against the best baseline of the list on test, {SETTINGS.min_seeds} to "
+        f"{SETTINGS.max_seeds} seeds,",
+        "5 % error in all: the settings of a run that sets nothing. Differences are in noise "
+        "units: the standard deviation of one neck's trainings.",
         "[docs/verdict.md](../../docs/verdict.md) explains the rules.",
         "",
         "| truth | noise | controller | runs | called better, but is not "

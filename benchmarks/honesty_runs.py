@@ -3,14 +3,14 @@
 It is what a user starts: a real controller in the real loop proposes necks, each scored once with
 noise; the best are screened with new seeds; the finalists are set against the best baseline on test
 scores, seed by seed, until the decision falls. Screen and decision are those of `nas-fpn confirm`,
-with their default settings. Only trainings are replaced, by a truth and a noise.
+with its default settings. Only trainings are replaced, by a truth and a noise.
 """
 
 import math
 import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from nas_fpn.report import (
     decide,
     screen,
 )
-from nas_fpn.report.sequential import MAX_SEEDS, MIN_SEEDS
 from nas_fpn.report.student import student_quantile
+from nas_fpn.run.confirm_settings import ConfirmSettings
 from nas_fpn.search import (
     Baseline,
     Due,
@@ -44,6 +44,8 @@ TABLE = Path(__file__).parent / "neckbench" / "shapes.parquet"
 TRIALS = 100
 FREE = 20  # proposals of known necks after which a search ends; a user's run takes 200
 BASELINES = ("fpn", "panet", "bifpn")
+SETTINGS = ConfirmSettings()  # of a run that sets nothing under [confirm]
+SCREENING = ScreeningPlan(keep=SETTINGS.screened, finalists=SETTINGS.finalists)
 LUCK = 1.0  # noise units: sd of what all necks of a seed share, as in NeckBench
 
 Draw = Callable[[random.Random], float]  # noise of one training, in noise units
@@ -67,8 +69,7 @@ class Case:
     unrest: float = 1.0
     controller: str = "random_search"
     runs: int = 1000
-    screening: ScreeningPlan = field(default_factory=ScreeningPlan)
-    seeds: tuple[int, int] = (MIN_SEEDS, MAX_SEEDS)
+    seeds: tuple[int, int] = (SETTINGS.min_seeds, SETTINGS.max_seeds)
 
 
 @dataclass(frozen=True)
@@ -96,22 +97,20 @@ def run_case(case: Case, seed: int) -> Result:
     world = _World(case, seed)
     record = _searched(case, world, seed)
     found = {neck: [score] for neck, score in record.items() if neck not in BASELINES}
-    controls = {neck: [record[neck]] for neck in BASELINES}
-    finalists = _screened(found, case.screening, world)
-    of_controls = ScreeningPlan(keep=len(controls), finalists=1, seeds=case.screening.seeds)
-    control = _screened(controls, of_controls, world)[0]
+    finalists = _screened(found, SCREENING, world)
+    controls = sorted(BASELINES, key=lambda neck: -record[neck])[: SETTINGS.controls]
 
     least, most = case.seeds
-    pairs = tuple((neck, control) for neck in finalists)
+    pairs = tuple((neck, control) for neck in finalists for control in controls)
     plan = VerdictPlan(pairs=pairs, min_seeds=least, max_seeds=most)
-    scores: dict[str, list[float]] = {neck: [] for neck in (*finalists, control)}
+    scores: dict[str, list[float]] = {neck: [] for neck in (*finalists, *controls)}
     while due := decide(scores, plan).due:
         _train(scores, due, partial(world.score, split="test"))
     return Result(
         decide(scores, plan),
         world.planted,
         finalists,
-        screened=sum(len(some) - 1 for some in (*found.values(), *controls.values())),
+        screened=sum(len(some) - 1 for some in found.values()),
         confirmed=sum(map(len, scores.values())),
         naive=_naive(record, world, plan),
     )

@@ -162,18 +162,22 @@ def decide(
     return Decision(pairs, tuple(sorted(due, key=lambda one: one.place)))
 
 
-def detectable(plan: VerdictPlan, sd: float, *, power: float = 0.8) -> float:
+def detectable(
+    plan: VerdictPlan, sd: float, *, seeds: int | None = None, power: float = 0.8
+) -> float:
     """The smallest true difference that is called better with probability ``power`` or more.
 
     ``sd`` is the standard deviation of a difference (√2 times that of one training, where the
-    necks of a pair share no luck). Counts the last look, ``max_seeds``, alone: exact for one look,
-    on the safe side for several.
+    necks of a pair share no luck). ``seeds`` is where a budget ended it, within the plan; else it
+    may go to ``max_seeds``. Counts the last look alone: exact for one look, on the safe side for
+    several.
 
     >>> three, ten = (VerdictPlan(pairs=(("a", "b"),), max_seeds=n) for n in (3, 10))
     >>> round(detectable(three, 1.0), 2), round(detectable(ten, 1.0), 2)
     (3.26, 1.1)
     """
-    n, bound = plan.max_seeds, plan.bounds[-1]
+    n = plan.max_seeds if seeds is None else seeds
+    bound = plan.bounds[n - plan.min_seeds]
     low, high = 0.0, 1.0
     while student_power(high, bound, n - 1) < power:
         high *= 2

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,7 +52,8 @@ def conclude(
     """Say what is decided; yields how far it is, and returns the event, its "seconds" apart."""
     events = _events(contest, common, told)
     scores = scores_by_neck(contest, common, told)
-    ended = bool(decide(scores, contest.plan).due)
+    before = decide(scores, contest.plan)
+    ended = bool(before.due)
     decision = decide(scores, contest.plan, ended=ended)
     others = yield from _other_images(run, contest, decision, events, bank)
     settings = run.settings
@@ -83,8 +83,8 @@ def conclude(
             for who in contest.contenders
         ],
         "pairs": [
-            _pair(one, contest.plan, other)
-            for one, other in zip(decision.pairs, others, strict=True)
+            _pair(one, contest.plan, other, is_cut=was.outcome == "continue")
+            for one, was, other in zip(decision.pairs, before.pairs, others, strict=True)
         ],
         "best": _best(decision, scores),
         "keep": _keep(contest, scores),
@@ -111,9 +111,11 @@ def _columns(events: Sequence[Event]) -> dict[str, list[float | None]]:
     return {name: [event["scores"].get(name) for event in events] for name in names}
 
 
-def _pair(one: PairDecision, plan: VerdictPlan, other: Spread | None) -> dict[str, Any]:
-    """A pair as JSON has it: what is not known is null."""
-    seeds = plan.max_seeds if one.outcome in ("better", "worse") else max(one.seeds, 1)
+def _pair(
+    one: PairDecision, plan: VerdictPlan, other: Spread | None, *, is_cut: bool
+) -> dict[str, Any]:
+    """A pair as JSON has it: what is not known is null; ``is_cut`` where the budget ended it."""
+    seeds = one.seeds if is_cut else plan.max_seeds
     row: dict[str, Any] = {
         "found": one.found,
         "control": one.control,
@@ -127,7 +129,7 @@ def _pair(one: PairDecision, plan: VerdictPlan, other: Spread | None) -> dict[st
         "other_images": None,
     }
     if not math.isnan(one.sd) and seeds >= plan.min_seeds:
-        row["detectable"] = detectable(replace(plan, max_seeds=seeds), one.sd)
+        row["detectable"] = detectable(plan, one.sd, seeds=seeds)
         row["detectable_seeds"] = seeds
     if other is not None:
         row["other_images"] = {

@@ -36,7 +36,7 @@ class ConfirmSettings(BaseModel):
         "the neck found does",
     )
     min_seeds: int = Field(3, ge=2, description="trainings of each neck before anything is decided")
-    max_seeds: int = Field(8, ge=2, description="trainings of each neck at most")
+    max_seeds: int = Field(10, ge=2, description="trainings of each neck at most")
     minutes: float | None = Field(
         None, gt=0, description="no training begins that would end after so many minutes"
     )

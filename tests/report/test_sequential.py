@@ -176,6 +176,12 @@ def test_the_smallest_detectable_difference_is_detected_as_often_as_it_says(most
         assert found <= 830
 
 
+def test_a_budget_that_ends_early_detects_less_than_a_plan_that_ends_there() -> None:
+    plan = VerdictPlan(pairs=ONE, max_seeds=10)
+    assert detectable(plan, 1.0, seeds=10) == detectable(plan, 1.0)
+    assert detectable(plan, 1.0, seeds=5) > detectable(VerdictPlan(pairs=ONE, max_seeds=5), 1.0)
+
+
 @pytest.mark.parametrize(
     ("name", "asked"),
     [
