@@ -63,6 +63,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     Of a training's checkpoint those under ``state_dict`` or ``model``. Raises RunError.
     """
+    path.stat()  # what is not there is said alike for both
     if path.suffix == ".safetensors":
         try:
             return load_file(path)

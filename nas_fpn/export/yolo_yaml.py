@@ -5,16 +5,16 @@ is the published file format only. The backbone's rows say which level a feature
 program is named after its row (``t12``), an output after its level.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from nas_fpn.errors import SpaceError
+from nas_fpn.export.yolo_rows import YoloRows, read_rows
 from nas_fpn.language.foreign import Imported, Options
 from nas_fpn.language.foreign.imported import check_options
-from nas_fpn.language.layout import MOST_BYTES, Source, Span, near
+from nas_fpn.language.layout import near
 
 __all__ = ["from_yolo_yaml"]
 
@@ -26,19 +26,6 @@ _STAGES = {  # the word, and its arguments besides the depth
 }
 _CONVS = {"Conv": ("conv", "stride"), "GSConv": ("gsconv", "stride[conv=gsconv]")}
 _KNOWN = [*_CONVS, *_STAGES, "nn.Upsample", "Concat", *_ENDS]
-_TOP = [
-    "activation",
-    "anchors",
-    "backbone",
-    "ch",
-    "depth_multiple",
-    "head",
-    "kpt_shape",
-    "max_channels",
-    "nc",
-    "scales",
-    "width_multiple",
-]
 _C2F = (
     "C2f is near csp[kernel=3, gather=all], not equal: there the half that enters the bottlenecks "
     "is joined too, here only the one that does not, and what each bottleneck gives"
@@ -55,33 +42,13 @@ class _Feature:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """The rows, and the place of each."""
+class _Line:
+    """A row with weights: the name of what it gives, its level, what it reads, its blocks."""
 
-    source: Source
-    rows: tuple[list[Any], ...]
-    lines: tuple[int, ...]
-    first: int  # the number of the head's first row
-    depth: float
-    width: float
-    most: int
-
-    def error(self, row: int, what: str, mend: str) -> SpaceError:
-        where = f"row {row} ({'backbone' if row < self.first else 'head'})"
-        line = self.lines[row]
-        return self.source.error(self.source.whole(line), f"{where}: {what}", mend)
-
-    def channels(self, row: int, given: object) -> int:
-        """Scaled as the format says: capped, times the multiple, up to a multiple of 8."""
-        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-            raise self.error(row, f"{given!r} channels", "args begin with a whole number")
-        scaled = min(given, self.most) * self.width
-        return max(8, -int(-scaled // 8) * 8)
-
-    def repeats(self, row: int, given: object) -> int:
-        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-            raise self.error(row, f"{given!r} repeats", "write a whole number")
-        return max(round(given * self.depth), 1) if given > 1 else given
+    name: str
+    level: int
+    feature: _Feature
+    words: str
 
 
 def from_yolo_yaml(text: str, *, file: str, options: Options | None = None) -> Imported:
@@ -92,8 +59,9 @@ def from_yolo_yaml(text: str, *, file: str, options: Options | None = None) -> I
     options = options or Options()
     check_options(options, ("scale",), what="an ultralytics YAML", file=file)
     notes: list[str] = []
-    given = _read(text, file, options, notes)
-    lines, features = [], _backbone(given)
+    given = read_rows(text, file, options, notes)
+    lines: list[_Line] = []
+    features = _backbone(given)
     outputs: dict[str, int] = {}
     for number in range(given.first, len(given.rows)):
         sources, repeats, module, arguments = given.rows[number]
@@ -115,7 +83,7 @@ def from_yolo_yaml(text: str, *, file: str, options: Options | None = None) -> I
         elif module in _CONVS or module in _STAGES:
             words, up = _words(given, number, str(module), repeats, arguments)
             level = read[0].level + up
-            lines.append((f"t{number}", level, read[0], words))
+            lines.append(_Line(f"t{number}", level, read[0], words))
             features.append(_Feature(level, ((f"t{number}", level, ""),)))
             if module == "C2f" and _C2F not in notes:
                 notes.append(_C2F)
@@ -126,35 +94,68 @@ def from_yolo_yaml(text: str, *, file: str, options: Options | None = None) -> I
     if not outputs:
         line = len(given.source.lines)
         raise SpaceError(f"{file}:{line}:1: the head has no Detect\nend it with Detect")
-    body = [_line(name, level, feature, words, outputs) for name, level, feature, words in lines]
-    widest = next(iter(given.channels(n, given.rows[n][3][0]) for n in _last(outputs)))
+    finest = int(min(outputs, key=lambda name: outputs[name])[1:])
+    widest = given.channels(finest, given.rows[finest][3][0])
     notes.append("the file does not say what the norms are: bn, with its own numbers")
     doc = f"# PAN of an ultralytics head, imported from {file.rpartition('/')[2]!r}"
-    return Imported("\n".join([doc, f"width {widest}", "", *body, ""]), tuple(notes))
-
-
-def _last(outputs: Mapping[str, int]) -> list[int]:
-    """The rows of the outputs, finest first."""
-    return [int(name[1:]) for name in sorted(outputs, key=lambda name: outputs[name])]
-
-
-def _line(name: str, level: int, feature: _Feature, words: str, outputs: Mapping[str, int]) -> str:
-    def called(one: str) -> str:
-        return f"p{outputs[one]}" if one in outputs else one
-
-    target = called(name) if name in outputs else f"{name}@{level}"
-    if len(feature.operands) == 1:
-        one, _, resampler = feature.operands[0]
-        return f"{target} = {called(one)} -> {f'{resampler} ' if resampler else ''}{words}"
-    told = ", ".join(
-        called(one) + (f" -> {resampler}" if resampler == "bilinear" else "")
-        for one, _, resampler in feature.operands
+    return Imported(
+        "\n".join([doc, f"width {widest}", "", *_program(lines, outputs, widest), ""]), tuple(notes)
     )
-    return f"{target} = concat[plain]({told}) -> {words}"
+
+
+def _program(lines: list[_Line], outputs: Mapping[str, int], width: int) -> list[str]:
+    """The lines as text; a stride that only one concatenation reads stands inside it."""
+    uses = Counter(one for line in lines for one, *_ in line.feature.operands)
+    joined = {
+        one
+        for line in lines
+        if len(line.feature.operands) > 1
+        for one, _, resampler in line.feature.operands
+        if not resampler
+    }
+    inside: dict[str, str] = {}
+    body = []
+    for line in lines:
+        several = len(line.feature.operands) > 1
+        sources = [
+            _operand(one, "" if several and resampler == "nearest" else resampler, inside, outputs)
+            for one, _, resampler in line.feature.operands
+        ]
+        words = _without(width, line.words)
+        alone = uses[line.name] == 1 and line.name in joined and line.name not in outputs
+        if several:
+            source = f"concat[plain]({', '.join(sources)}) ->"
+        else:
+            source = sources[0] + (" " if " -> " in sources[0] else " -> ").rstrip()
+            if alone and line.words.startswith("stride"):
+                inside[line.name] = f"{source} {words}"
+                continue
+        here = outputs.get(line.name)
+        target = f"{line.name}@{line.level}" if here is None else f"p{here}"
+        body.append(f"{target} = {source} {words}")
+    return body
+
+
+def _without(width: int, words: str) -> str:
+    """The words without those channels that are the program's width.
+
+    >>> _without(64, "stride[64] bn silu"), _without(64, "csp[64, depth=2]")
+    ('stride bn silu', 'csp[depth=2]')
+    """
+    return words.replace(f"[{width}]", "").replace(f"[{width}, ", "[").replace(f", {width}]", "]")
+
+
+def _operand(
+    name: str, resampler: str, inside: Mapping[str, str], outputs: Mapping[str, int]
+) -> str:
+    if name in inside:
+        return inside[name]
+    called = f"p{outputs[name]}" if name in outputs else name
+    return f"{called} -> {resampler}" if resampler else called
 
 
 def _words(
-    given: _File, row: int, module: str, repeats: object, arguments: list[Any]
+    given: YoloRows, row: int, module: str, repeats: object, arguments: list[Any]
 ) -> tuple[str, int]:
     """The blocks of a row, and how many levels they go up."""
     channels = given.channels(row, arguments[0] if arguments else None)
@@ -200,7 +201,7 @@ def _with(word: str, channels: int) -> str:
     return f"{word[:-1]}, {channels}]" if "[" in word else f"{word}[{channels}]"
 
 
-def _joined(given: _File, row: int, read: list[_Feature], arguments: list[Any]) -> _Feature:
+def _joined(given: YoloRows, row: int, read: list[_Feature], arguments: list[Any]) -> _Feature:
     if arguments not in ([1], []):
         raise given.error(row, f"Concat along {arguments}", "write [1], the channels")
     levels = sorted({one.level for one in read})
@@ -215,7 +216,7 @@ def _joined(given: _File, row: int, read: list[_Feature], arguments: list[Any]) 
     return _Feature(levels[0], operands)
 
 
-def _enlarged(given: _File, row: int, feature: _Feature, arguments: list[Any]) -> _Feature:
+def _enlarged(given: YoloRows, row: int, feature: _Feature, arguments: list[Any]) -> _Feature:
     mode = arguments[2] if len(arguments) == 3 else None
     if len(arguments) != 3 or arguments[:2] not in ([None, 2], ["None", 2]):
         raise given.error(row, f"nn.Upsample with {arguments}", "write [None, 2, 'nearest']")
@@ -229,7 +230,7 @@ def _enlarged(given: _File, row: int, feature: _Feature, arguments: list[Any]) -
     return _Feature(feature.level - 1, ((name, level, mode),))
 
 
-def _outputs(given: _File, row: int, read: list[_Feature]) -> dict[str, int]:
+def _outputs(given: YoloRows, row: int, read: list[_Feature]) -> dict[str, int]:
     outputs: dict[str, int] = {}
     for one in read:
         name, level, _ = one.operands[0]
@@ -245,7 +246,7 @@ def _outputs(given: _File, row: int, read: list[_Feature]) -> dict[str, int]:
     return outputs
 
 
-def _source(given: _File, row: int, one: object, features: list[_Feature]) -> _Feature:
+def _source(given: YoloRows, row: int, one: object, features: list[_Feature]) -> _Feature:
     if isinstance(one, bool) or not isinstance(one, int):
         raise given.error(row, f"from {one!r}", "write the number of a row, or -1")
     place = one if one >= 0 else row + one
@@ -260,7 +261,7 @@ def _many(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _backbone(given: _File) -> list[_Feature]:
+def _backbone(given: YoloRows) -> list[_Feature]:
     """The level of each row: a convolution (or Focus) at stride 2 goes up one."""
     features: list[_Feature] = []
     for number in range(given.first):
@@ -272,83 +273,3 @@ def _backbone(given: _File) -> list[_Feature]:
         level += halves and not str(module).startswith(("SPP", "C3", "C2"))
         features.append(_Feature(level, ((f"c{level}", level, ""),)))
     return features
-
-
-def _read(text: str, file: str, options: Options, notes: list[str]) -> _File:
-    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        raise SpaceError(f"{file}:1:1: the text is longer than {MOST_BYTES} bytes\nis it a YAML?")
-    source = Source(file, tuple(text.split("\n")))
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        whole = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        span = Span(1, 1, 2) if mark is None else Span(mark.line + 1, mark.column + 1, mark.column)
-        raise source.error(span, f"no YAML: {error.problem}", "is the file whole?") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SpaceError(f"{file}:1:1: no YAML: {str(error)[:80]}\nis the file whole?") from None
-    if not isinstance(whole, dict) or not isinstance(node, yaml.MappingNode):
-        raise SpaceError(f"{file}:1:1: no mapping\nwrite backbone: and head:")
-    places = {key.value: key.start_mark.line + 1 for key, _ in node.value}
-    for key in whole:
-        if key not in _TOP:
-            span = source.whole(places.get(str(key), 1))
-            raise source.error(span, f"unknown key {key!r}", f"known are {', '.join(_TOP)}")
-    if whole.get("activation") not in (None, "nn.SiLU()", "torch.nn.SiLU()"):
-        span = source.whole(places["activation"])
-        raise source.error(span, "another activation than SiLU", "omit it, and edit the program")
-    rows: list[list[Any]] = []
-    lines: list[int] = []
-    first = 0
-    nodes = {key.value: value for key, value in node.value}
-    for part in ("backbone", "head"):
-        given = whole.get(part)
-        if not isinstance(given, list) or not given:
-            raise SpaceError(f"{file}:1:1: no rows under {part!r}\nwrite {part}: and its rows")
-        first = len(rows)
-        for row, place in zip(given, nodes[part].value, strict=True):
-            lines.append(place.start_mark.line + 1)
-            if not isinstance(row, list) or len(row) != 4 or not isinstance(row[3], list):
-                raise source.error(
-                    source.whole(lines[-1]),
-                    f"row {len(rows)} ({part}): no row",
-                    "write [from, repeats, module, [args]]",
-                )
-            rows.append(row)
-    depth, width, most = _scale(whole, source, places, options, notes)
-    return _File(source, tuple(rows), tuple(lines), first, depth, width, most)
-
-
-def _scale(
-    whole: dict[str, Any],
-    source: Source,
-    places: Mapping[str, int],
-    options: Options,
-    notes: list[str],
-) -> tuple[float, float, int]:
-    """The multiples of depth and width, and the most channels."""
-    scales = whole.get("scales")
-    if scales is None:
-        if options.scale is not None:
-            raise SpaceError(f"{source.file}:1:1: --scale, but the file has no scales\nomit it")
-        told = [whole.get("depth_multiple", 1.0), whole.get("width_multiple", 1.0)]
-        told.append(whole.get("max_channels", 1 << 20))
-        line = places.get("depth_multiple", 1)
-    else:
-        line = places["scales"]
-        if not isinstance(scales, dict) or not scales:
-            raise source.error(source.whole(line), "no scales", "write n: [0.33, 0.25, 1024]")
-        name = options.scale or next(iter(scales))
-        if name not in scales:
-            known = [str(one) for one in scales]
-            mend = f"there are {', '.join(known)}{near(name, known)}"
-            raise source.error(source.whole(line), f"no scale {name!r}", mend)
-        told = scales[name]
-        if options.scale is None and len(scales) > 1:
-            rest = ", ".join(str(one) for one in scales if one != name)
-            notes.append(f"scale {name}, the first; --scale takes {rest}")
-    good = isinstance(told, list) and len(told) == 3
-    if not good or any(isinstance(n, bool) or not isinstance(n, int | float) for n in told):
-        mend = "write three numbers: depth, width, most channels"
-        raise source.error(source.whole(line), f"a scale of {told!r}", mend)
-    return float(told[0]), float(told[1]), int(told[2])

@@ -199,17 +199,15 @@ def test_a_yolo_head_is_two_ways_by_concatenation(tmp_path: Path) -> None:
         "width 256",
         "t10@5 = c5 -> conv1[512] bn silu",
         "t13@4 = concat[plain](t10, c4) -> csp[512, depth=3]",
-        "t14@4 = t13 -> conv1[256] bn silu",
-        "p3 = concat[plain](t14, c3) -> csp[256, depth=3]",
-        "t18@4 = p3 -> stride[256] bn silu",
-        "p4 = concat[plain](t18, t14) -> csp[512, depth=3]",
-        "t21@5 = p4 -> stride[512] bn silu",
-        "p5 = concat[plain](t21, t10) -> csp[512, depth=3]",
+        "t14@4 = t13 -> conv1 bn silu",
+        "p3 = concat[plain](t14, c3) -> csp[depth=3]",
+        "p4 = concat[plain](p3 -> stride bn silu, t14) -> csp[512, depth=3]",
+        "p5 = concat[plain](p4 -> stride[512] bn silu, t10) -> csp[512, depth=3]",
     ]
     assert "C2f" not in " ".join(imported.notes)
     small = import_neck(path)
     assert "scale n, the first; --scale takes l" in small.notes
-    assert "p3 = concat[plain](t14, c3) -> csp[64]" in small.text
+    assert "p3 = concat[plain](t14, c3) -> csp\n" in small.text
     parse(small.text)
 
 
@@ -318,14 +316,17 @@ def test_any_yaml_is_a_program_or_an_error(text: str, tmp_path: Path) -> None:
 def test_nothing_is_run(tmp_path: Path) -> None:
     """The readers have no way to: no eval, no exec, no import of what is read."""
     folder = Path(__file__).parents[2] / "nas_fpn"
-    files = [*(folder / "language" / "foreign").glob("*.py"), folder / "export" / "yolo_yaml.py"]
+    files = [
+        *(folder / "language" / "foreign").glob("*.py"),
+        *(folder / "export").glob("yolo_*.py"),
+    ]
     called = {
         node.func.id
         for file in files
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    assert not called & {"eval", "exec", "compile", "__import__", "getattr"} - {"getattr"}
+    assert not called & {"eval", "exec", "compile", "__import__"}
     touched = tmp_path / "touched"
     complaint(f"open({str(touched)!r}, 'w')\nneck = 3", "mine.py")
     assert not touched.exists()

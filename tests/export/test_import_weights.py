@@ -89,7 +89,13 @@ def test_the_verb_prints_the_program_or_json_or_writes_a_file(
     assert told["neck"] == out
     assert run("import", file, "--to", tmp_path / "mine.neck") == 0
     assert (tmp_path / "mine.neck").read_text(encoding="utf-8") == out
-    for wrong in (("--to", tmp_path / "mine.neck"), ("--to", tmp_path / "no"), ("--weights", file)):
+    missing = ("--weights", tmp_path / "no.safetensors", "--to", tmp_path / "new")
+    for wrong in (
+        ("--to", tmp_path / "mine.neck"),
+        ("--to", tmp_path / "no"),
+        ("--weights", file),
+        missing,
+    ):
         assert run("import", file, *wrong) == 2
 
 
