@@ -150,7 +150,9 @@ def test_exported_own_words_work_alone_bit_for_bit(searched: Path, tmp_path: Pat
     words = load_words([EXAMPLES / "words.py"])
     space = read(EXAMPLES / "words.space", words=words)
     trained = tmp_path / "trained"
-    list(export_from_run(searched, 0, trained))
+    with pytest.raises(RunError, match="if you know who wrote them, --trust runs them"):
+        list(export_from_run(searched, 0, trained))
+    list(export_from_run(searched, 0, trained, trust=True))
     necks = {trained: again(trained)}
     for number, genotype in enumerate([(1, 1, 1, 1, 1), (2, 0, 1, 1, 0)]):
         neck = Neck(decode(space, genotype), (8, 12, 16), seed=number)
