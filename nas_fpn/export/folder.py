@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from nas_fpn.export.deploy import deployed_weights
 from nas_fpn.export.form import PLAIN, Form
@@ -72,7 +72,7 @@ def export_neck(
         (folder / name).write_bytes(content)
     state = deployed_weights(neck) if form.deploy else neck.state_dict()
     weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
     for name in FORMATS:
         (folder / f"neck.{name}").unlink(missing_ok=True)  # of other weights
     shutil.rmtree(folder / WITH_BACKBONE, ignore_errors=True)  # likewise

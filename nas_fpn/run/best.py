@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nas_fpn.errors import RunError
@@ -239,7 +239,7 @@ def _export_trial(
         },
         form=form,
     )
-    save_file(_statistics(trainer), folder / STATISTICS)
+    (folder / STATISTICS).write_bytes(save(_statistics(trainer)))
     (folder / MARK).write_text(json.dumps(_mark(entry, form), indent=2) + "\n", encoding="utf-8")
     yield Step(STAGE, total, total)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from nas_fpn.detect.dataset import Dataset, to_coco
 from nas_fpn.language import Architecture, lower
@@ -107,7 +107,8 @@ def _warmed(
             yield Step("warming up the backbone", report.steps, total)
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")  # a killed writer leaves no half a file
-        save_file({k: v.cpu().contiguous() for k, v in backbone.net.state_dict().items()}, partial)
+        weights = {k: v.cpu().contiguous() for k, v in backbone.net.state_dict().items()}
+        partial.write_bytes(save(weights))  # not save_file, whose error for a full disk is its own
         partial.replace(path)
     backbone.net.load_state_dict(load_file(path))
     return path
