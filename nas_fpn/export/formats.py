@@ -49,10 +49,15 @@ def write_formats(folder: Path, formats: Sequence[str]) -> dict[str, str]:
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     source = _Source(load_exported(folder).eval(), tuple(settings["in_channels"]))
     program = _traced(source, folder)
-    return {
-        f"neck.{name}": FORMATS[name](program, source, folder / f"neck.{name}")
-        for name in dict.fromkeys(formats)
-    }
+    held = {}
+    for name in dict.fromkeys(formats):
+        file = folder / f"neck.{name}"
+        try:
+            held[file.name] = FORMATS[name](program, source, file)
+        except RunError:
+            file.unlink(missing_ok=True)  # what is there is held against the neck
+            raise
+    return held
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,13 @@ def test_a_word_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for name in FORMATS:
         with pytest.raises(RunError, match=r"(?s)cannot be written: .*docs/export.md lists"):
             export_neck(neck, tmp_path, form=Form(formats=(name,)))
+        assert not (tmp_path / f"neck.{name}").exists()
 
 
-def test_other_numbers_are_refused(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_numbers_are_refused(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(written, tmp_path / "again"))
     loaded = torch.export.load
 
     class Off:
@@ -134,9 +138,9 @@ def test_other_numbers_are_refused(written: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(torch.export, "load", Off)
     with pytest.raises(RunError) as raised:
-        write_formats(written, ["pt2"])
+        write_formats(folder, ["pt2"])
     assert str(raised.value) == (
-        f"{written / 'neck.pt2'}: differs from the neck at 1 images of 256 x 256 pixels, by "
+        f"{folder / 'neck.pt2'}: differs from the neck at 1 images of 256 x 256 pixels, by "
         f"1.0e-03 of the largest value\n{module._MEND}"
     )
 
