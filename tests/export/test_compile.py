@@ -24,7 +24,7 @@ def compiles(module: nn.Module, backend: str, given: list[Tensor]) -> str | None
 
 
 def test_a_neck_is_one_graph() -> None:
-    module, _, given = exported(subjects()["bifpn"])
+    module, _, given = exported(subjects()["fpn"])
     assert compiles(module, "aot_eager", given) is None
 
 
