@@ -52,7 +52,9 @@ def test_a_space_that_is_gone_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_trusted_own_words_run_only_if_they_are_those_on_record(tmp_path: Path, *, changed: bool) -> None:
+def test_trusted_own_words_run_only_if_they_are_those_on_record(
+    tmp_path: Path, *, changed: bool
+) -> None:
     folder = write_run(tmp_path / "run", 4)
     ran = tmp_path / "ran"
     text = WORDS + f"\nfrom pathlib import Path\nPath({str(ran)!r}).touch()\n"
