@@ -10,7 +10,7 @@ from nas_fpn.errors import SpaceError
 __all__ = ["MOST_BYTES", "Row", "Source", "Span", "layout", "near", "text_of"]
 
 MOST_BYTES = 64 * 1024
-_WIDEST = 200  # columns of a line that an error shows
+_WIDEST = 4000  # columns of a line that an error shows
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _KIND = {"(": "parenthesis", "[": "bracket", "{": "brace"}
 
