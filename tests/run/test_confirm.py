@@ -1,0 +1,252 @@
+"""The loop of confirm, with trainings that take no time: what is trained, resumed and concluded."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas_fpn.detect import Detections
+from nas_fpn.detect.coco import read_coco
+from nas_fpn.errors import RunError
+from nas_fpn.language import identity, parse
+from nas_fpn.record import History, Report, read_history
+from nas_fpn.run import Confirmed, confirm_run, read_run, search_run
+from nas_fpn.run.contest import candidates
+from nas_fpn.run.prepare import Step
+from nas_fpn.run.train import TrainJob
+from nas_fpn.training import write_detections
+
+SMALL = """
+space = "quick"
+controller = "random_search"
+baselines = ["none", "fpn"]
+[budget]
+trials = 1
+[data]
+shapes_train = 12
+shapes_val = 4
+shapes_test = 4
+shapes_warmup = 8
+[backbone]
+warmup_steps = 2
+warmup_batch_size = 4
+[proxy]
+image_size = 64
+steps = 2
+batch_size = 4
+views = 1
+evaluations = 1
+head_width = 16
+[ray]
+workers = 0
+[training]
+image_size = 64
+[confirm]
+seeds = 0
+screened = 0
+finalists = 1
+equal_cost = "none"
+min_seeds = 3
+max_seeds = 5
+"""
+
+
+@dataclass
+class Trains:
+    """In place of a training: a score by neck and place of the seed, and detections of nothing.
+
+    The neck found scores ``gain`` more, and by turns ``wobble`` more and less. Training number
+    ``interrupted`` ends as Ctrl-C ends it, the one of the neck found and ``diverges`` diverges.
+    """
+
+    found: str
+    gain: float = 0.0
+    wobble: float = 0.001
+    interrupted: int | None = None
+    diverges: int | None = None
+    done: list[tuple[str, int]] = field(default_factory=list)
+
+    def __call__(self, job: TrainJob) -> Iterator[Step | Report]:
+        if len(self.done) == self.interrupted:
+            raise KeyboardInterrupt
+        neck, place = identity(parse(job.neck)), job.seed - 101
+        is_found = neck == self.found
+        self.done.append((neck, job.seed))
+        if is_found and job.seed == self.diverges:
+            raise FloatingPointError("the loss is not finite at step 1")
+        yield Step("training", 1, 2)
+        turn = self.wobble if place % 2 else -self.wobble
+        score = 0.3 + 0.01 * place + is_found * (self.gain + turn)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        assert job.data.test is not None and job.data.images is not None
+        test, _ = read_coco(job.data.test, job.data.images)
+        write_detections(
+            job.folder / "detections-test.safetensors",
+            Detections(
+                torch.zeros(0, dtype=torch.int64),
+                torch.zeros(0, 4),
+                torch.zeros(0),
+                torch.zeros(0, dtype=torch.int64),
+            ),
+            categories=test.categories,
+            split=job.split,
+        )
+        yield Report(2, {"ap": score}, 1.0)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    folder.mkdir()
+    (folder / "run.toml").write_text(SMALL)
+    list(search_run(read_run(folder)))
+    return folder
+
+
+@pytest.fixture
+def run(searched: Path, tmp_path: Path) -> Path:
+    """A finished search of the test's own."""
+    return Path(shutil.copytree(searched, tmp_path / "mine"))
+
+
+def history(run: Path) -> History:
+    return read_history(run / "history.jsonl")
+
+
+def found(run: Path) -> str:
+    (neck,) = (one.neck for one in history(run).entries if one.source == "controller")
+    return neck
+
+
+def confirmed(run: Path, train: Trains) -> Any:
+    """The verdict, which is the last thing said."""
+    *_, last = confirm_run(read_run(run), train=train)
+    assert isinstance(last, Confirmed)
+    return last.line
+
+
+def events(run: Path, name: str) -> list[Any]:
+    return [event for event in history(run).events if event["event"] == name]
+
+
+def test_a_neck_that_is_better_is_said_to_be_better(run: Path) -> None:
+    train = Trains(found(run), gain=0.2)
+    verdict = confirmed(run, train)
+    (pair,) = verdict["pairs"]
+    assert (pair["outcome"], pair["seeds"]) == ("better", 3), "and no seed more is spent on it"
+    assert pair["difference"] == pytest.approx(0.2 - 0.001 / 3)
+    assert verdict["best"] == pair["found"] == found(run)
+    assert verdict["keep"] == pair["control"]
+    assert verdict["ended"] == "decided"
+
+
+def test_a_neck_that_is_equal_is_not_said_to_be_better(run: Path) -> None:
+    verdict = confirmed(run, Trains(found(run), wobble=0.02))
+    (pair,) = verdict["pairs"]
+    assert pair["outcome"] == "not shown"
+    assert verdict["best"] is None
+    assert verdict["keep"] == pair["control"]
+    assert pair["detectable"] > 0.02
+
+
+def test_all_necks_are_trained_with_the_same_seeds_once(run: Path) -> None:
+    train = Trains(found(run), gain=0.2)
+    verdict = confirmed(run, train)
+    assert len(train.done) == len(set(train.done))
+    seeds = [one["seeds"] for one in verdict["necks"]]
+    assert seeds == [[101, 102, 103], [101, 102, 103]]
+    assert {one["neck"] for one in verdict["necks"]} == {neck for neck, _ in train.done}
+
+
+def test_the_contest_the_trainings_and_the_verdict_are_on_record(run: Path) -> None:
+    before = (run / "history.jsonl").read_text()
+    verdict = confirmed(run, Trains(found(run), gain=0.2))
+    after = (run / "history.jsonl").read_text()
+    assert after.startswith(before)
+    added = [json.loads(line) for line in after.removeprefix(before).splitlines()]
+    assert [one["event"] for one in added] == ["confirm", *["training"] * 6, "verdict"]
+    assert added[-1] == verdict
+    assert (verdict["where"], verdict["split"]) == ("end to end", "test")
+    assert added[0]["of"] == verdict["of"]
+
+
+def test_the_same_again_trains_nothing_and_adds_no_line(run: Path) -> None:
+    verdict = confirmed(run, Trains(found(run), gain=0.2))
+    before = (run / "history.jsonl").read_bytes()
+    again = Trains(found(run), gain=0.9)
+    assert confirmed(run, again) == verdict
+    assert again.done == []
+    assert (run / "history.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_comparison_goes_on_to_the_same_verdict(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    whole = confirmed(other, Trains(found(run), gain=0.2))
+    first = Trains(found(run), gain=0.2, interrupted=3)
+    with pytest.raises(KeyboardInterrupt):
+        confirmed(run, first)
+    assert events(run, "verdict") == []
+    second = Trains(found(run), gain=0.2)
+    verdict = confirmed(run, second)
+    assert (len(first.done), len(second.done)) == (3, 3)
+    assert not set(first.done) & set(second.done)
+    # what a machine measures anew is not compared
+    assert verdict["pairs"] == whole["pairs"]
+
+
+def test_a_training_that_diverged_counts_as_0_and_is_not_repeated(run: Path) -> None:
+    train = Trains(found(run), gain=0.2, diverges=101)
+    verdict = confirmed(run, train)
+    (mine,) = (one for one in verdict["necks"] if one["neck"] == found(run))
+    assert mine["diverged"] == 1
+    assert mine["scores"]["ap"][0] is None
+    assert verdict["pairs"][0]["outcome"] != "better"
+    assert train.done.count((found(run), 101)) == 1
+
+
+def test_minutes_end_it_without_a_decision(run: Path) -> None:
+    """After the first training another would end too late; the verdict says so."""
+    toml = run / "run.toml"
+    toml.write_text(toml.read_text() + "minutes = 0.01\n")  # 0.6 s; each is said to take 1 s
+    train = Trains(found(run), gain=0.2)
+    verdict = confirmed(run, train)
+    assert len(train.done) <= 1
+    assert verdict["ended"] == "budget"
+    assert verdict["best"] is None
+
+
+def test_a_run_that_was_not_searched_has_nothing_to_confirm(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(SMALL)
+    with pytest.raises(RunError) as caught:
+        confirmed(tmp_path, Trains(""))
+    path = tmp_path / "history.jsonl"
+    assert str(caught.value) == f"{path}: no such file\nsearch first: nas-fpn search {tmp_path}"
+
+
+def only(run: Path, *, baselines: bool) -> History:
+    """The record as it would be with the baselines alone, or without any."""
+    whole = history(run)
+    left = tuple(one for one in whole.entries if one.is_baseline == baselines)
+    return replace(whole, entries=left)
+
+
+def test_without_a_neck_found_there_is_nothing_to_confirm(run: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        candidates(only(run, baselines=True), ["ap"])
+    assert str(caught.value) == (
+        "no neck found is complete: there is nothing to confirm\nsearch on first"
+    )
+
+
+def test_without_a_baseline_there_is_nothing_to_compare_with(run: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        candidates(only(run, baselines=False), ["ap"])
+    assert str(caught.value) == (
+        "no baseline is complete: there is nothing to compare with\n"
+        "name some in run.toml, baselines = [...], and search on"
+    )
