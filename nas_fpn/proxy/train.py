@@ -4,8 +4,8 @@ All candidates of a run meet the same numbers (common random numbers): the head 
 same weights, and each step sees the same images in the same views, whatever the neck.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -23,7 +23,14 @@ from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
 from nas_fpn.record import Report
 
-__all__ = ["make_detector", "pick_device", "proxy_schedule", "train"]
+__all__ = [
+    "Training",
+    "make_detector",
+    "pick_device",
+    "prepare_training",
+    "proxy_schedule",
+    "train",
+]
 
 
 def train(
@@ -45,6 +52,34 @@ def train(
     The same arguments give the same reports, bit for bit, on a CPU with as many threads.
     Raises ``FloatingPointError`` if training diverged, ``ValueError`` if the bank lacks a level.
     """
+    training = prepare_training(neck, bank, settings, seed=seed, split=split)
+    yield from optimise(
+        training.detector,
+        proxy_schedule(settings, rungs),
+        loss=training.loss,
+        evaluate=training.evaluate,
+        checkpoint=checkpoint,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """A training about to begin: the detector on its device, the loss of a step, the scores."""
+
+    detector: Detector | AnchorDetector
+    loss: Callable[[int], Tensor]
+    evaluate: Callable[[], dict[str, float]]
+
+
+def prepare_training(
+    neck: Pyramid,
+    bank: Bank,
+    settings: ProxySettings,
+    *,
+    seed: int,
+    split: Literal["val", "test"] = "val",
+) -> Training:
+    """All that :func:`train` does before its first step; the arguments are its."""
     missing = [level for level in neck.inputs if level not in bank.levels]
     if missing:
         raise ValueError(
@@ -72,8 +107,7 @@ def train(
         batches = _batches(held_out, neck.inputs, settings.batch_size, device)
         return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
 
-    schedule = proxy_schedule(settings, rungs)
-    yield from optimise(detector, schedule, loss=loss, evaluate=evaluate, checkpoint=checkpoint)
+    return Training(detector, loss, evaluate)
 
 
 def make_detector(
