@@ -1,9 +1,10 @@
 """One simulated run from its first proposal to its verdict, in a world whose truth is known.
 
 It is what a user starts: a real controller in the real loop proposes necks, each scored once with
-noise; the best are screened with new seeds; the finalists are set against the best baseline on test
-scores, seed by seed, until the decision falls. Screen and decision are those of `nas-fpn confirm`,
-with its default settings. Only trainings are replaced, by a truth and a noise.
+noise; the best are screened with new seeds; each finalist has to beat the best baseline on test
+scores, as it was searched and then at its cost, seed by seed, until the decision falls. Screen and
+decision are those of `nas-fpn confirm`, with its default settings. Only trainings are replaced, by
+a truth and a noise.
 """
 
 import math
@@ -44,6 +45,7 @@ TABLE = Path(__file__).parent / "neckbench" / "shapes.parquet"
 TRIALS = 100
 FREE = 20  # proposals of known necks after which a search ends; a user's run takes 200
 BASELINES = ("fpn", "panet", "bifpn")
+RESIZED = " at the cost of "  # between a baseline and the finalist whose cost it has
 SETTINGS = ConfirmSettings()  # of a run that sets nothing under [confirm]
 SCREENING = ScreeningPlan(keep=SETTINGS.screened, finalists=SETTINGS.finalists)
 LUCK = 1.0  # noise units: sd of what all necks of a seed share, as in NeckBench
@@ -56,7 +58,8 @@ class Case:
     """A world and what is asked of it.
 
     Necks are the genotypes of ``counts``. Their true scores are ``necks`` noise units above the
-    baselines', one of them, drawn by the seed, ``planted`` above. ``noise`` is "normal", or
+    baselines', one of them, drawn by the seed, ``planted`` above. A baseline re-sized to the cost
+    of a neck found is ``resized`` above the baseline. ``noise`` is "normal", or
     "measured": what the seeds of a neck differ by in NeckBench. A training of a neck found has
     ``unrest`` times the noise of a baseline's.
     """
@@ -65,6 +68,7 @@ class Case:
     counts: tuple[int, ...] = (4, 4, 4)
     necks: float = 0.0
     planted: float | None = None
+    resized: float = 0.0
     noise: str = "measured"
     unrest: float = 1.0
     controller: str = "random_search"
@@ -89,7 +93,7 @@ class Result:
 
     @property
     def winners(self) -> tuple[str, ...]:
-        return tuple(pair.found for pair in self.decision.better)
+        return tuple(neck for neck in self.finalists if self.decision.beats_all(neck))
 
 
 def run_case(case: Case, seed: int) -> Result:
@@ -101,9 +105,13 @@ def run_case(case: Case, seed: int) -> Result:
     controls = sorted(BASELINES, key=lambda neck: -record[neck])[: SETTINGS.controls]
 
     least, most = case.seeds
-    pairs = tuple((neck, control) for neck in finalists for control in controls)
+    pairs = tuple(
+        (neck, control)
+        for neck in finalists
+        for control in (*controls, *(f"{one}{RESIZED}{neck}" for one in controls))
+    )
     plan = VerdictPlan(pairs=pairs, min_seeds=least, max_seeds=most)
-    scores: dict[str, list[float]] = {neck: [] for neck in (*finalists, *controls)}
+    scores: dict[str, list[float]] = {neck: [] for pair in pairs for neck in pair}
     while due := decide(scores, plan).due:
         _train(scores, due, partial(world.score, split="test"))
     return Result(
@@ -127,15 +135,16 @@ class _World:
         self.planted = None if case.planted is None else str(genotype)
 
     def truth(self, neck: str) -> float:
-        if neck in BASELINES:
-            return 0.0
+        baseline, resized, _ = neck.partition(RESIZED)
+        if baseline in BASELINES:
+            return self._case.resized if resized else 0.0
         return self._case.planted or 0.0 if neck == self.planted else self._case.necks
 
     def score(self, neck: str, place: int, *, split: str = "val") -> float:
         """The score of a training with the seed at this place; 0 is the search's own."""
         common = random.Random(f"{self._seed}/{split}/{place}").gauss(0, LUCK)
         own = self._draw(random.Random(f"{self._seed}/{split}/{place}/{neck}"))
-        scale = 1.0 if neck in BASELINES else self._case.unrest
+        scale = 1.0 if neck.partition(RESIZED)[0] in BASELINES else self._case.unrest
         return self.truth(neck) + common + scale * own
 
 

@@ -43,27 +43,28 @@ def last_confirmed(history: History) -> Event | None:
 
 
 def confirmed_said(event: Event) -> str:
-    """The sentence of a verdict, a line for each pair, and what they rest on."""
+    """The sentence of each neck found, and what they rest on."""
     necks = {one["neck"]: one for one in event["necks"]}
     return "\n".join([confirmed_brief(event), *_notes(event, necks)])
 
 
 def confirmed_brief(event: Event) -> str:
-    """The sentence alone, a line for each pair.
+    """The sentence alone, a line for each neck found.
 
-    A neck found is better only if it beats every baseline that it was compared with.
+    It is better only if it beats every baseline that it was compared with.
     """
     necks = {one["neck"]: one for one in event["necks"]}
-    best, pairs = event["best"], event["pairs"]
+    best = event["best"]
+    found = dict.fromkeys(pair["found"] for pair in event["pairs"])
     if best is not None:
-        pairs = sorted(pairs, key=lambda pair: bool(pair["found"] != best))
+        found = dict.fromkeys((best, *found))
         head = []
     else:
         keep = (
-            "keep the baseline" if event["keep"] is None else f"keep {_name(necks[event['keep']])}"
+            "keep the baseline" if event["keep"] is None else f"keep {_label(necks[event['keep']])}"
         )
         head = [f"No neck found is shown to be better; {keep}."]
-    return "\n".join([*head, *(_pair_said(pair, event, necks) for pair in pairs)])
+    return "\n".join([*head, *(_neck_said(one, event, necks) for one in found)])
 
 
 def confirmed_text(event: Event) -> str:
@@ -105,59 +106,76 @@ def confirmed_table(event: Event) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pair_said(pair: Mapping[str, Any], event: Event, necks: Mapping[str, Any]) -> str:
+def _neck_said(found: str, event: Event, necks: Mapping[str, Any]) -> str:
+    """What is said of a neck found: the baselines that it beats, and the first that it does not."""
+    pairs = [pair for pair in event["pairs"] if pair["found"] == found]
+    beaten = [pair for pair in pairs if pair["outcome"] == "better"]
+    others = [pair for pair in pairs if pair["outcome"] not in ("better", "not reached")]
+    baselines = {necks[pair["control"]]["trial"] for pair in pairs}
+    said = []
+    for pair in (*beaten, *others):
+        control = necks[pair["control"]]
+        against = _label(control)
+        if len(baselines) == 1 and not said:
+            against = f"the best hand-designed one ({against})"
+        elif control["was"] is not None and said:
+            cost = COSTS[event["equal_cost"]][1]
+            same = "the same" if len(baselines) == 1 else _name(control)
+            against = f"{same} at equal {cost} ({_size(control)})"
+        said.append(_pair_said(pair, against, event, necks))
+    count = len(beaten)
+    wins = [f"{'is better ' if at == 0 else ''}than {one}" for at, one in enumerate(said[:count])]
+    clauses = [", and ".join(wins)] if wins else []
+    clauses += ["; ".join(said[count:])] if said[count:] else []
+    neck = f"neck {found} (trial {necks[found]['trial']})"
+    return f"On this data, with {event['backbone']}, {neck} {', but '.join(clauses)}."
+
+
+def _pair_said(
+    pair: Mapping[str, Any], against: str, event: Event, necks: Mapping[str, Any]
+) -> str:
+    """What is said of a pair, its verb first; of one that is better what follows "than"."""
     found, control = necks[pair["found"]], necks[pair["control"]]
     key, cost = COSTS[event["equal_cost"]]
-    ratio = found["cost"][key] / control["cost"][key]
-    against = f"the best hand-designed one ({_label(control)})"
-    if len({one["control"] for one in event["pairs"] if one["found"] == pair["found"]}) > 1:
-        against = _label(control)
     count = pair["seeds"]
-    place = f"On this data, with {event['backbone']}, neck {found['neck']} (trial {found['trial']})"
-    seeds = f"{count} seed{'' if count == 1 else 's'}, paired"
-    unit = _unit(event["objective"])
     if pair["difference"] is None:
-        return (
-            f"{place} was not compared with {against}: the budget ended before a pair was trained."
-        )
-    gap = 100 * pair["difference"]
+        return f"was not compared with {against}: the budget ended before a pair was trained"
+    unit, gap = _unit(event["objective"]), 100 * pair["difference"]
+    ratio = f"at {found['cost'][key] / control['cost'][key]:.2f} × its {cost}"
+    seeds = f"({count} seed{'' if count == 1 else 's'}, paired)"
     if pair["half"] is None:
-        return (
-            f"{place} differs from {against} by {gap:+.1f} {unit} at {ratio:.2f} × its {cost} "
-            f"({seeds}): too few to say more."
-        )
+        return f"differs from {against} by {gap:+.1f} {unit} {ratio} {seeds}: too few to say more"
     half = 100 * pair["half"]
     if pair["outcome"] in ("better", "worse"):
-        return (
-            f"{place} is {pair['outcome']} than {against} by {abs(gap):.1f} ± {half:.1f} {unit} "
-            f"at {ratio:.2f} × its {cost} ({seeds})."
-        )
-    return (
-        f"{place} is not shown to differ from {against}: {gap:+.1f} ± {half:.1f} {unit} "
-        f"at {ratio:.2f} × its {cost} ({seeds})."
-    )
+        verb = "is worse than " if pair["outcome"] == "worse" else ""
+        return f"{verb}{against} by {abs(gap):.1f} ± {half:.1f} {unit} {ratio} {seeds}"
+    return f"is not shown to differ from {against}: {gap:+.1f} ± {half:.1f} {unit} {ratio} {seeds}"
 
 
 def _notes(event: Event, necks: Mapping[str, Any]) -> list[str]:
     """What the sentences rest on, and what they leave open."""
     unit, pairs = _unit(event["objective"]), event["pairs"]
     sure = f"{100 * (1 - event['error']):g} %"
-    count = len(pairs)
-    several = "both" if count == 2 else f"all {count}"
-    together = "" if count == 1 else f" for {several} comparisons together"
+    found = dict.fromkeys(pair["found"] for pair in pairs)
+    several = "both" if len(found) == 2 else f"all {len(found)}"
+    together = "" if len(found) == 1 else f" for {several} necks found together"
     rows = [f"± is the {sure} interval{together}, whenever the comparison stopped."]
-    known = [pair for pair in pairs if pair["detectable"] is not None]
-    for pair in known:
-        which = (
-            "" if count == 1 else f" between {pair['found']} and {_label(necks[pair['control']])}"
+    if len(pairs) > len(found):
+        rows.append(
+            "A neck found has to beat its baselines one after the other, and stops at the first "
+            "that it is not shown to beat."
         )
+    for pair in (one for one in pairs if one["detectable"] is not None):
+        control = _label(necks[pair["control"]])
+        which = "" if len(pairs) == 1 else f" between {pair['found']} and {control}"
         rows.append(
             f"Smallest difference{which} that {pair['detectable_seeds']} seeds show four times in "
             f"five: {100 * pair['detectable']:.1f} {unit}."
         )
     for pair in pairs:
         if (other := pair["other_images"]) is not None:
-            which = "" if count == 1 else f" ({pair['found']})"
+            control = _label(necks[pair["control"]])
+            which = "" if len(pairs) == 1 else f" ({pair['found']} against {control})"
             rows.append(
                 f"Other images like the {event['images']} of {event['split']} would say{which}: "
                 f"{100 * other['low']:+.1f} to {100 * other['high']:+.1f} {unit} (95 %, images and "
@@ -172,6 +190,8 @@ def _notes(event: Event, necks: Mapping[str, Any]) -> list[str]:
             f"Re-sized to the {cost} of what it is compared with, head included: "
             f"{'; '.join(sorted(resized))}."
         )
+    if idle := [_label(one) for one in necks.values() if not one["seeds"]]:
+        rows.append(f"Not trained: {'; '.join(idle)}; no neck found came so far.")
     if event["ended"] == "budget":
         rows.append("The minutes of [confirm] ended first: more seeds may say more.")
     if diverged := sum(one["diverged"] for one in necks.values()):

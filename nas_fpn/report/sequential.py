@@ -5,15 +5,22 @@ trained with the same seeds and scored on the same test images, which nothing wa
 difference of a seed is what both scored with that seed; luck that both share (the order of the
 images, the head's first weights) is gone from it. The test is Student's t on these differences,
 after each seed from ``min_seeds`` to ``max_seeds``, against the bounds of
-:mod:`nas_fpn.report.boundaries`. ``error`` is shared among the pairs by Bonferroni, and half of a
-share stands on either side.
+:mod:`nas_fpn.report.boundaries`. ``error`` is shared among the necks found by Bonferroni, and half
+of a share stands on either side.
 
-**The guarantee.** The probability that any pair is called better or worse while its true difference
-is 0 (or lies on the other side) is at most ``error``, however many pairs and looks there are and
-whenever the budget ends; that any is called better, at most half of it. The intervals of all pairs
-at all looks hold their true differences at once with probability 1 - ``error`` (the repeated
-confidence intervals of Jennison and Turnbull 1989, JRSS B 51). Exact for one pair up to the side
-that is crossed first; Bonferroni's bound for several.
+**Several controls.** A neck found wins only if it beats every control that it is paired with (an
+intersection-union test: Berger 1982, Technometrics 24), one after the other in the order of the
+plan, and stops at the first that it is not shown to beat: what comes later is not trained for it.
+Since a later control counts only where the earlier ones are beaten, none needs a share of the error
+(a fixed sequence: Maurer, Hothorn and Lehmacher 1995), and what was shown against the earlier ones
+stands.
+
+**The guarantee.** The probability that any neck found is called better than any control while it
+is not is at most half of ``error``, however many necks, controls and looks there are and whenever
+the budget ends. "Worse" is said of a pair wrongly with at most half the share of its neck. The
+intervals of one control of each neck found hold their true differences at all looks at once with
+probability 1 - ``error`` (the repeated confidence intervals of Jennison and Turnbull 1989, JRSS B
+51). Exact for one pair up to the side that is crossed first; Bonferroni's bound for several necks.
 
 **What it rests on.** Differences by seed are independent and normal; nothing about their standard
 deviation, which each pair has its own of. The true difference is the mean over all seeds on these
@@ -37,7 +44,7 @@ from nas_fpn.report.student import student_power
 
 __all__ = ["Decision", "Next", "PairDecision", "Saying", "VerdictPlan", "decide", "detectable"]
 
-Saying = Literal["better", "worse", "not shown", "continue"]
+Saying = Literal["better", "worse", "not shown", "continue", "not reached"]
 
 MIN_SEEDS, MAX_SEEDS = 3, 10  # unless a plan says otherwise
 FEWEST = 2  # pairs of scores that have a standard deviation
@@ -49,8 +56,9 @@ HALVINGS = 40  # of a bracket of differences
 class VerdictPlan:
     """What is compared, fixed before the first training.
 
-    ``pairs`` are (neck found, control), by any names. A look is taken when a pair has
-    ``min_seeds`` … ``max_seeds`` seeds. ``error`` is that of all statements together, two-sided.
+    ``pairs`` are (neck found, control), by any names; those of a neck found are taken in their
+    order. A look is taken when a pair has ``min_seeds`` … ``max_seeds`` seeds. ``error`` is that
+    of all necks found together, two-sided.
     ``give_up`` ends a pair early that has next to no hope left to be shown better; that makes no
     wrong statement more likely, but leaves "worse" mostly unsaid.
     """
@@ -77,16 +85,23 @@ class VerdictPlan:
     @property
     def bounds(self) -> tuple[float, ...]:
         """The |t| to exceed, by look, from ``min_seeds`` on."""
-        return bounds(self.min_seeds, self.max_seeds, self.error / (2 * len(self.pairs)))
+        return bounds(self.min_seeds, self.max_seeds, self.error / (2 * len(self.found)))
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """The necks found, each once."""
+        return tuple(dict.fromkeys(found for found, _ in self.pairs))
 
 
 @dataclass(frozen=True, slots=True)
 class PairDecision:
     """What is said of one pair, and the differences by seed that it is said from.
 
-    ``half`` is that of the interval ``mean`` ± ``half``, which holds for all looks and pairs at
-    once, and leaves 0 out exactly where ``outcome`` is "better" or "worse"; infinite before
-    ``min_seeds``. ``sd`` is the standard deviation of a difference, NaN for fewer than two.
+    "not reached" is a pair before which the neck found has not beaten all controls, or not yet;
+    its differences are not looked at. ``half`` is that of the interval ``mean`` ± ``half``, which
+    holds for all looks and necks found at once, and leaves 0 out exactly where ``outcome`` is
+    "better" or "worse"; infinite before ``min_seeds``. ``sd`` is the standard deviation of a
+    difference, NaN for fewer than two.
     """
 
     found: str
@@ -135,9 +150,10 @@ def decide(
     """Say of each pair what its scores so far allow, and which trainings come next.
 
     ``scores`` are by neck, entry i of each from the same seed; a neck that has none yet may be
-    missing. A training that diverged detects nothing: its score is 0, and leaving it out would be
-    a choice made on the result. ``ended`` says that no more will be trained: what would go on is
-    then not shown. Seeds beyond the one that decided a pair do not change what is said of it.
+    missing. The pairs of a neck found are taken in order, each when all before it are better. A
+    training that diverged detects nothing: its score is 0, and leaving it out would be a choice
+    made on the result. ``ended`` says that no more will be trained: what would go on is then not
+    shown. Seeds beyond the one that decided a pair do not change what is said of it.
 
     >>> plan = VerdictPlan(pairs=(("mine", "panet"),), max_seeds=4)
     >>> decide({}, plan).due[:2]
@@ -146,12 +162,16 @@ def decide(
     >>> said.outcome, round(said.mean, 3), round(said.half, 3)
     ('better', 0.103, 0.032)
     """
-    pairs = tuple(
-        _decided(found, control, scores.get(found, ()), scores.get(control, ()), plan)
-        for found, control in plan.pairs
-    )
-    if ended:
-        pairs = tuple(_settled(pair) for pair in pairs)
+    beats: dict[str, bool] = dict.fromkeys(plan.found, True)
+    rows = []
+    for found, control in plan.pairs:
+        if beats[found]:
+            pair = _decided(found, control, scores.get(found, ()), scores.get(control, ()), plan)
+        else:
+            pair = PairDecision(found, control, "not reached", (), math.nan, math.nan, math.inf)
+        beats[found] = pair.outcome == "better"
+        rows.append(_settled(pair) if ended else pair)
+    pairs = tuple(rows)
     due: dict[Next, None] = {}
     for pair in pairs:
         if pair.outcome == "continue":

@@ -27,13 +27,11 @@ class ConfirmSettings(BaseModel):
     finalists: int = Field(
         2, ge=1, description="necks found that nas-fpn confirm trains end to end"
     )
-    controls: int = Field(
-        1, ge=1, description="baselines that each of them is held against: the best"
-    )
+    controls: int = Field(1, ge=1, description="baselines that each of them has to beat: the best")
     equal_cost: Literal["latency", "params", "gmacs", "none"] = Field(
         "latency",
-        description="a baseline gets the width, then the repeats, at which neck and head cost what "
-        "the neck found does",
+        description="a baseline is to be beaten as it was searched, and at the width, then the "
+        "repeats, at which neck and head cost what the neck found does; none: as searched only",
     )
     min_seeds: int = Field(3, ge=2, description="trainings of each neck before anything is decided")
     max_seeds: int = Field(10, ge=2, description="trainings of each neck at most")

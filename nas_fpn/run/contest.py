@@ -1,7 +1,9 @@
-"""Who is compared end to end: the finalists of a search, and each baseline at their cost.
+"""Who is compared end to end: the finalists of a search, the best baselines, and these re-sized.
 
-Chosen once, before the first training, and put on record as the event "confirm": what is compared
-must not depend on a score of the comparison, and a latency is measured anew each time.
+A neck found has to beat a baseline as it was searched, which is what a person would take, and the
+same at equal cost, which its size alone does not beat. Chosen once, before the first training, and
+put on record as the event "confirm": what is compared must not depend on a score of the comparison,
+and a latency is measured anew each time.
 """
 
 import hashlib
@@ -35,8 +37,8 @@ FIRST_SEED = 101  # beyond the run's own: the search and its check have not used
 class Contender:
     """A neck that is trained end to end, and the trial that it comes from.
 
-    ``neck`` is the canonical id of what is trained. ``was`` is the baseline before it was re-sized:
-    its width and repeats; None where it is as it was in the search. ``cost`` has "params_m",
+    ``neck`` is the canonical id of what is trained. ``was`` is a baseline before it was re-sized:
+    its width and repeats; None of one that is as it was in the search. ``cost`` has "params_m",
     "gmacs" and "latency_ms" of neck and head.
     """
 
@@ -74,6 +76,7 @@ def asked(run: Run, bank: str, history: History) -> str:
     """
     settings = run.settings
     tables = {
+        "controls": "as searched, and at equal cost",
         "detector": settings.detector.model_dump(mode="json"),
         "training": settings.training.model_dump(mode="json"),
         "confirm": settings.confirm.model_dump(exclude={"seeds", "minutes", "workers"}),
@@ -108,31 +111,36 @@ def candidates(history: History, objectives: Sequence[str]) -> tuple[Entry, ...]
 def make_contest(
     run: Run, finalists: Sequence[Entry], history: History, frame: Frame, *, of: str, words: Words
 ) -> Contest:
-    """The finalists, and for each of them the best baselines at its cost.
+    """The finalists, and for each of them the best baselines, as searched and then at its cost.
 
-    A baseline that becomes the very neck that it is compared with says nothing, and is left out;
-    so is a finalist that is left without a baseline.
+    The order of a finalist's controls is that in which it has to beat them. Those as searched come
+    first: all finalists share their trainings. A finalist that is a baseline at another size, the
+    very neck that this one becomes at equal cost, is no design of its own and is left out.
 
     Raises:
         RunError: where nothing is left to compare.
     """
     settings = run.settings
-    controls = _ranked([one for one in history.entries if one.is_baseline], settings.objectives[0])
+    ranked = _ranked([one for one in history.entries if one.is_baseline], settings.objectives[0])
+    controls = ranked[: settings.confirm.controls]
+    searched = [_contender(one, one.text, "control", words=words) for one in controls]
     made: dict[str, Contender] = {}
     pairs: list[tuple[str, str]] = []
     for entry in finalists:
         neck = parse(entry.text, words=words)
-        for other in controls[: settings.confirm.controls]:
+        held = {one.neck: one for one in searched}
+        for other in controls:
             before = parse(other.text, words=words)
             after = equal_cost(before, neck, frame, by=settings.confirm.equal_cost)
-            if identity(after) == entry.neck:
-                continue
             was = {"width": before.width, "repeats": repeats(before)}
-            changed = identity(after) != other.neck
-            made.setdefault(entry.neck, _contender(entry, entry.text, "found", words=words))
-            control = _contender(other, str(after), "control", words=words)
-            made.setdefault(control.neck, replace(control, was=was if changed else None))
-            pairs.append((entry.neck, control.neck))
+            resized = _contender(other, str(after), "control", words=words)
+            held.setdefault(resized.neck, replace(resized, was=was))
+        if entry.neck in held:
+            continue
+        made.setdefault(entry.neck, _contender(entry, entry.text, "found", words=words))
+        for one in held.values():
+            made.setdefault(one.neck, one)
+            pairs.append((entry.neck, one.neck))
     if not pairs:
         raise RunError(
             "every finalist is a baseline at its own cost: there is nothing to compare\n"

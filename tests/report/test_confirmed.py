@@ -103,11 +103,32 @@ def several() -> dict[str, Any]:
     return one
 
 
+def both(outcome: str, gap: float | None, half: float | None, first: str = "better") -> Any:
+    """The best baseline as it was searched, and at the latency of the neck found."""
+    one = event(outcome, gap, half)
+    one["keep"] = "00wide00"
+    scores = [] if gap is None else [0.23, 0.24, 0.22]
+    one["necks"].insert(1, neck("control", [0.23, 0.24, 0.22], neck="00wide00"))
+    one["necks"][2] |= {"scores": {"ap": scores}, "seeds": [101, 102, 103][: len(scores)]}
+    lost = {"seeds": 0, "half": None, "sd": None, "detectable": None, "other_images": None}
+    (pair,) = one["pairs"]
+    one["pairs"] = [
+        {**pair, "control": "00wide00", "outcome": first, "difference": 0.021, "half": 0.012,
+         "seeds": 3},
+        pair | (lost if gap is None else {}),
+    ]  # fmt: skip
+    return one
+
+
 FORMS = {
     "better": event("better", 0.013, 0.004),
     "not_shown": event("not shown", 0.003, 0.009),
     "worse": event("worse", -0.013, 0.004),
     "several": several(),
+    "both_beaten": both("better", 0.013, 0.004),
+    "larger_only": both("not shown", 0.003, 0.009),
+    "not_reached": both("not reached", None, None, first="not shown"),
+    "budget_between": both("not shown", None, None) | {"ended": "budget"},
 }
 
 
@@ -130,10 +151,26 @@ def test_the_sentence_is_that_of_a_reviewer() -> None:
     )
 
 
+def test_what_is_better_beats_the_baseline_as_it_was_and_at_its_cost() -> None:
+    assert confirmed_said(FORMS["both_beaten"]).splitlines()[0] == (
+        "On this data, with mobilenetv2_100, neck a1b2c3d4 (trial 12) is better than the best "
+        "hand-designed one (panet) by 2.1 ± 1.2 AP at 1.00 × its latency (3 seeds, paired), and "
+        "than the same at equal latency (width 72) by 1.3 ± 0.4 AP at 0.92 × its latency (5 seeds, "
+        "paired)."
+    )
+
+
+def test_a_neck_that_is_better_by_its_size_alone_leaves_the_baseline() -> None:
+    head, said, *_ = confirmed_said(FORMS["larger_only"]).splitlines()
+    assert head == "No neck found is shown to be better; keep panet."
+    assert "is better than the best hand-designed one (panet) by 2.1" in said
+    assert ", but is not shown to differ from the same at equal latency (width 72)" in said
+
+
 def test_a_neck_that_is_not_better_leaves_the_baseline() -> None:
     for form in ("not_shown", "worse"):
         assert confirmed_said(FORMS[form]).startswith(
-            "No neck found is shown to be better; keep panet."
+            "No neck found is shown to be better; keep panet at width 72."
         )
 
 
@@ -158,7 +195,7 @@ def test_table_and_report_say_it() -> None:
         assert answer_json(known)["confirmed"]["said"] == confirmed_said(verdict), form
         page = report_html([Opened("mine", known)])
         assert '<section id="confirmed"' in page
-        assert f"{verdict['necks'][1]['name']} at width 72" in page
+        assert "panet at width 72" in page
     assert answer_json(History())["confirmed"] is None
 
 

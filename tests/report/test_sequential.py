@@ -13,6 +13,7 @@ from nas_fpn.report import Next, VerdictPlan, decide, detectable, paired_gap
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 ONE = (("mine", "panet"),)
+BOTH = (*ONE, ("mine", "panet at equal cost"))
 few = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 SCORES = st.lists(st.floats(0, 1, width=32), min_size=0, max_size=12)
 
@@ -113,6 +114,19 @@ def test_what_was_said_stands_whatever_comes_later(
 
 
 @few
+@given(ours=SCORES, theirs=SCORES, others=SCORES, more=SCORES)
+def test_what_was_said_of_the_first_control_stands_whatever_the_second_says(
+    ours: list[float], theirs: list[float], others: list[float], more: list[float]
+) -> None:
+    alone = decide({"mine": ours, "panet": theirs}, VerdictPlan(pairs=ONE))
+    scores = {"mine": ours, "panet": theirs, "panet at equal cost": others}
+    for equal in (others, others + more):
+        both = decide(scores | {"panet at equal cost": equal}, VerdictPlan(pairs=BOTH))
+        assert both.pairs[0] == alone.pairs[0]
+        assert (both.pairs[1].outcome == "not reached") == (alone.pairs[0].outcome != "better")
+
+
+@few
 @given(ours=SCORES, theirs=SCORES)
 def test_training_what_is_due_leads_to_an_end(ours: list[float], theirs: list[float]) -> None:
     plan = VerdictPlan(pairs=(("a", "panet"), ("b", "panet")), max_seeds=6)
@@ -144,6 +158,55 @@ def test_a_control_goes_on_only_as_long_as_a_pair_needs_it() -> None:
     assert decision.beats_all("a")
     assert not decision.beats_all("b")
     assert not decision.beats_all("nobody")
+
+
+def test_controls_are_taken_one_after_the_other() -> None:
+    plan = VerdictPlan(pairs=BOTH)
+    assert {one.neck for one in decide({}, plan).due} == {"mine", "panet"}
+    scores = {"mine": [0.5, 0.51, 0.52], "panet": [0.3, 0.31, 0.32]}
+    decision = decide(scores, plan)
+    assert [pair.outcome for pair in decision.pairs] == ["better", "continue"]
+    assert decision.due == tuple(Next("panet at equal cost", place) for place in range(3))
+    assert not decision.beats_all("mine")
+    both = decide({**scores, "panet at equal cost": [0.2, 0.21, 0.221]}, plan)
+    assert both.beats_all("mine") and both.due == ()
+
+
+def test_a_neck_that_one_control_stops_is_not_held_against_the_next() -> None:
+    plan = VerdictPlan(pairs=BOTH)
+    scores = {"mine": [0.30, 0.30, 0.33], "panet": [0.32, 0.33, 0.33]}
+    easy = {"panet at equal cost": [0.1, 0.11, 0.121]}  # as another neck found has needed it
+    for seen in (scores, scores | easy):
+        decision = decide(seen, plan)
+        assert [pair.outcome for pair in decision.pairs] == ["not shown", "not reached"]
+        assert decision.pairs[1].differences == ()
+        assert decision.due == () and not decision.beats_all("mine")
+
+
+def test_controls_need_no_share_of_the_error_and_necks_found_do() -> None:
+    one, both = VerdictPlan(pairs=ONE), VerdictPlan(pairs=BOTH)
+    assert both.bounds == one.bounds
+    assert VerdictPlan(pairs=(*ONE, ("b", "panet"))).bounds[0] > one.bounds[0]
+
+
+@pytest.mark.parametrize("first", [0.0, 3.0])
+def test_a_neck_that_is_better_than_one_control_only_rarely_wins(first: float) -> None:
+    """Whichever control it is that it does not beat; 2.5 % at most are expected."""
+    plan = VerdictPlan(pairs=BOTH, max_seeds=6)
+    chance = np.random.default_rng(0)
+    wins = wrong = 0
+    for _ in range(2000):
+        mine, panet, equal = chance.normal(0, 1, (3, plan.max_seeds))
+        scores = {
+            "mine": mine.tolist(),
+            "panet": (panet - first).tolist(),
+            "panet at equal cost": (equal - 3.0 * (first == 0)).tolist(),
+        }
+        decision = decide(scores, plan)
+        wins += decision.beats_all("mine")
+        wrong += any(pair.control == ("panet at equal cost" if first else "panet")
+                     for pair in decision.better)  # fmt: skip
+    assert wins <= wrong <= 70
 
 
 def test_necks_that_never_differ_are_not_told_apart() -> None:
