@@ -48,6 +48,14 @@ def export(
         list[str] | None,
         typer.Option("--format", help="Also neck.onnx, neck.pt2: onnx, pt2. Repeat for both."),
     ] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            help="Also a file for this library: torchvision, timm, detectron2, mmdetection, "
+            "ultralytics, transformers; all for those that it fits. Repeat for more.",
+        ),
+    ] = None,
 ) -> None:
     """Write a neck as a folder that needs only torch; one of a run with its trained weights.
 
@@ -58,7 +66,7 @@ def export(
     ours = [to / "neck.neck", to / "front.json"]
     if to.is_dir() and any(to.iterdir()) and not any(file.is_file() for file in ours):
         raise RunError(f"{to}: holds something else\n--to names a new folder, or an exported one")
-    from nas_fpn.export import Form
+    from nas_fpn.export import Form, check_adapters
     from nas_fpn.run import (
         add_run_backbone,
         export_from_run,
@@ -66,7 +74,8 @@ def export(
         export_with_backbone,
     )
 
-    form = Form(deploy, tuple(formats or ()), width)
+    check_adapters(adapters or ())
+    form = Form(deploy, tuple(formats or ()), width, tuple(adapters or ()))
     run = run_of(neck)
     if run is not None:
         for option, given in (

@@ -1,5 +1,6 @@
 """A neck leaves for good: a folder that needs torch and nothing of this package."""
 
+from nas_fpn.export.adapters import adapter_names, check_adapters, write_adapters
 from nas_fpn.export.deploy import deployed_weights
 from nas_fpn.export.folder import export_neck
 from nas_fpn.export.form import PLAIN, Form
@@ -17,7 +18,9 @@ __all__ = [
     "WITH_BACKBONE",
     "BackboneParts",
     "Form",
+    "adapter_names",
     "add_backbone",
+    "check_adapters",
     "check_exportable",
     "deployed_weights",
     "export_neck",
@@ -27,5 +30,6 @@ __all__ = [
     "neck_with_weights",
     "published_names",
     "read_checkpoint",
+    "write_adapters",
     "write_formats",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
+from nas_fpn.export.adapters import Facts, write_adapters
 from nas_fpn.export.deploy import deployed_weights
 from nas_fpn.export.form import PLAIN, Form
 from nas_fpn.export.formats import FORMATS, write_formats
@@ -27,6 +28,7 @@ from nas_fpn.necks.operand_weights import operand_weights
 
 __all__ = ["export_neck"]
 
+STATISTICS = "features.safetensors"  # of a run: what the features were scaled by
 DEPLOYED = "deployed: norms folded, branches merged, fusion weights constant; not for training"
 
 
@@ -45,9 +47,9 @@ def export_neck(
     ``image_size`` (pixels) is that of the cost in the README, ``scores`` a table there.
     ``provenance`` says in the README and in the source where the neck comes from, row by row.
     ``beside`` says what other files the caller puts there, for the README's list. ``form`` asks
-    for the deployed form, and for other formats. Files of the same names are overwritten, those of
-    formats not asked for and ``with_backbone/`` removed; others are left alone. Raises RunError
-    where a form cannot be written.
+    for the deployed form, for other formats and for adapters. Files of the same names are
+    overwritten, those of formats and adapters not asked for and ``with_backbone/`` removed; others
+    are left alone. Raises RunError where a form cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     architecture, origin = neck.architecture, dict(provenance or {})
@@ -77,13 +79,16 @@ def export_neck(
         (folder / f"neck.{name}").unlink(missing_ok=True)  # of other weights
     shutil.rmtree(folder / WITH_BACKBONE, ignore_errors=True)  # likewise
     others = write_formats(folder, form.formats)
+    facts = Facts.of(neck, scaled=STATISTICS in (beside or {}), deploy=form.deploy)
+    adapters = write_adapters(folder, facts, form.adapters)
     text = readme(
         neck,
         needs=needs,
         image_size=image_size,
         scores=scores or {},
         provenance=origin,
-        beside={**listed, **others, **(beside or {})},
+        beside={**listed, **others, **adapters.held, **(beside or {})},
+        adapters=adapters,
     )
     (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
     return folder

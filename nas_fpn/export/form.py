@@ -9,12 +9,14 @@ __all__ = ["PLAIN", "Form"]
 class Form:
     """``deploy``: norms folded and rep-blocks merged; ``formats``: the files written beside it.
 
-    ``width``: the neck at another width, trained anew where it comes from a run.
+    ``width``: the neck at another width, trained anew where it comes from a run. ``adapters``: the
+    libraries that get a file beside it.
     """
 
     deploy: bool = False
     formats: tuple[str, ...] = ()  # of export/formats.py: "onnx", "pt2"
     width: int | None = None
+    adapters: tuple[str, ...] = ()  # of export/adapters: "torchvision", … or "all"
 
 
 PLAIN = Form()

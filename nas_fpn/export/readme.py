@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from nas_fpn.export.adapters import Written
 from nas_fpn.export.header import span
 from nas_fpn.language.canonical import identity
 from nas_fpn.language.cost import cost
@@ -19,6 +20,7 @@ def readme(
     scores: Mapping[str, float],
     provenance: Mapping[str, str],
     beside: Mapping[str, str],
+    adapters: Written,
 ) -> str:
     """What the neck is, how to load it, what it costs, what it scored, where it comes from.
 
@@ -28,6 +30,7 @@ def readme(
         [
             *_program(neck),
             *_loading(neck, needs),
+            *_adapters(adapters),
             *_cost(neck, image_size),
             *(_table("Scores", ("score", "value"), _scores(scores)) if scores else ()),
             *(_table("Provenance", ("", ""), provenance) if provenance else ()),
@@ -78,6 +81,19 @@ def _loading(neck: Neck, needs: Sequence[str]) -> Iterator[str]:
     yield f"Channels in: {', '.join(f'{channels} ({name})' for name, channels in rows)}. Others, or"
     yield "another `width`, are arguments of `Neck`; the weights then start anew."
     yield ""
+
+
+def _adapters(adapters: Written) -> Iterator[str]:
+    for library, text in adapters.uses.items():
+        yield f"## With {library}"
+        yield ""
+        yield "```python"
+        yield text.rstrip("\n")
+        yield "```"
+        yield ""
+    for library, why in adapters.left_out.items():
+        yield f"There is no adapter for {library}: {why}."
+        yield ""
 
 
 def _cost(neck: Neck, image_size: int) -> Iterator[str]:

@@ -261,7 +261,8 @@ def _mark(entry: Entry, form: Form = PLAIN) -> dict[str, object]:
     }
     if form != PLAIN:
         width = {} if form.width is None else {"width": form.width}
-        mark["form"] = {"deploy": form.deploy, "formats": list(form.formats), **width}
+        adapters = {"adapters": list(form.adapters)} if form.adapters else {}
+        mark["form"] = {"deploy": form.deploy, "formats": list(form.formats), **width, **adapters}
     return mark
 
 

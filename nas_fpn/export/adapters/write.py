@@ -1,0 +1,85 @@
+"""The adapters by library, written into an exported folder."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_fpn.errors import RunError
+from nas_fpn.export.adapters import for_torchvision
+from nas_fpn.export.adapters.facts import Facts
+
+__all__ = ["ALL", "Written", "adapter_names", "check_adapters", "write_adapters"]
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapter:
+    """``fault`` says why a neck cannot go there, ``use`` how its ``files`` are used, in Python."""
+
+    fault: Callable[[Facts], str | None]
+    files: Callable[[Facts], dict[str, str]]
+    use: Callable[[Facts], str]
+
+
+_ADAPTERS = {
+    "torchvision": _Adapter(for_torchvision.fault, for_torchvision.files, for_torchvision.use),
+}
+_FILES = (*(f"for_{name}.py" for name in _ADAPTERS), "for_ultralytics.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """``held`` says of each file what it holds; ``uses`` has a text in Python by library.
+
+    ``left_out`` says by library why ``all`` is without it.
+    """
+
+    held: dict[str, str]
+    uses: dict[str, str]
+    left_out: dict[str, str]
+
+
+def adapter_names() -> tuple[str, ...]:
+    """The libraries that there is an adapter for."""
+    return tuple(_ADAPTERS)
+
+
+def check_adapters(names: Sequence[str]) -> None:
+    """Raise RunError for a library that there is no adapter for."""
+    known = (*_ADAPTERS, ALL)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise RunError(f"--adapter {name}: is not known\n{mend}")
+
+
+def write_adapters(folder: Path, facts: Facts, names: Sequence[str]) -> Written:
+    """Write the adapters for libraries into an exported folder; remove those not named.
+
+    ``"all"`` names every one that the neck fits. Raises RunError for a name that is not known, and
+    for a library that the neck does not fit.
+    """
+    check_adapters(names)
+    faults = {name: fault for name, one in _ADAPTERS.items() if (fault := one.fault(facts))}
+    named = list(dict.fromkeys(name for name in names if name != ALL))
+    for name in named:
+        if name in faults:
+            raise RunError(f"--adapter {name}: {faults[name]}\nexport it without that adapter")
+    if ALL in names:
+        named = [name for name in _ADAPTERS if name not in faults]
+    for file in _FILES:
+        (folder / file).unlink(missing_ok=True)  # of another neck
+    held: dict[str, str] = {}
+    for name in named:
+        for file, text in _ADAPTERS[name].files(facts).items():
+            assert file in _FILES
+            (folder / file).write_text(text, encoding="utf-8", newline="\n")
+            held[file] = f"the neck for {name}"
+    return Written(
+        held,
+        {name: _ADAPTERS[name].use(facts) for name in named},
+        faults if ALL in names else {},
+    )
