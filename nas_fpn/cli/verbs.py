@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from nas_fpn.cli.calibrate import calibrate
 from nas_fpn.cli.confirm import confirm
 from nas_fpn.cli.data import data_check, data_convert, data_shapes
 from nas_fpn.cli.diff import diff
@@ -39,6 +40,7 @@ for _verb in (
     diff,
     necks,
     init,
+    calibrate,
     search,
     confirm,
     explain,

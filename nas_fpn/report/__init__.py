@@ -2,6 +2,22 @@
 
 from nas_fpn.report.answer import answer_json, answer_text, verdict
 from nas_fpn.report.bootstrap import Spread, image_weights, spread_of_gap
+from nas_fpn.report.calibrated import calibrated, fidelity_of, last_calibrated
+from nas_fpn.report.calibrated_text import (
+    calibrated_json,
+    calibrated_said,
+    calibrated_text,
+    trust_said,
+)
+from nas_fpn.report.calibration import (
+    Agreement,
+    agreement,
+    ceiling,
+    like_cost,
+    resolution_of,
+    seeds_for,
+    without_noise,
+)
 from nas_fpn.report.confirmed import (
     confirmed_brief,
     confirmed_json,
@@ -34,6 +50,7 @@ from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap, proxy_checks
 
 __all__ = [
+    "Agreement",
     "Change",
     "Decision",
     "Explained",
@@ -50,9 +67,15 @@ __all__ = [
     "Selection",
     "Spread",
     "VerdictPlan",
+    "agreement",
     "answer_json",
     "answer_text",
     "best_entry",
+    "calibrated",
+    "calibrated_json",
+    "calibrated_said",
+    "calibrated_text",
+    "ceiling",
     "checked_on_test",
     "confirmed_brief",
     "confirmed_json",
@@ -65,24 +88,31 @@ __all__ = [
     "explained",
     "explained_json",
     "explained_text",
+    "fidelity_of",
     "frame",
     "frames",
     "front",
     "image_weights",
     "importance",
+    "last_calibrated",
     "last_confirmed",
+    "like_cost",
     "name_of",
     "noise_of",
     "open_run",
     "paired_gap",
     "proxy_checks",
     "report_html",
+    "resolution_of",
     "screen",
     "screening_cost",
+    "seeds_for",
     "selected",
     "side_by_side",
     "side_by_side_json",
     "spread_of_gap",
     "stacked",
+    "trust_said",
     "verdict",
+    "without_noise",
 ]

@@ -1,6 +1,7 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
 from nas_fpn.run.best import export_from_run, export_untrained, trial_entry
+from nas_fpn.run.calibrate import calibrate_run
 from nas_fpn.run.confirm import Confirmed, confirm_run
 from nas_fpn.run.explain import explain_run
 from nas_fpn.run.follow import follow, is_over
@@ -27,6 +28,7 @@ __all__ = [
     "TrainJob",
     "Watch",
     "add_run_backbone",
+    "calibrate_run",
     "confirm_run",
     "data_files",
     "drive_here",

@@ -19,6 +19,7 @@ from nas_fpn.detect.settings import DetectorSettings
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
+from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.confirm_settings import ConfirmSettings
 from nas_fpn.run.explain_settings import ExplainSettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
@@ -138,6 +139,7 @@ class RunSettings(BaseModel):
     data: DataSettings = Field(default_factory=DataSettings)
     backbone: BackboneSettings = Field(default_factory=BackboneSettings)
     proxy: ProxySettings = Field(default_factory=ProxySettings)
+    calibrate: CalibrateSettings = Field(default_factory=CalibrateSettings)
     confirm: ConfirmSettings = Field(default_factory=ConfirmSettings)
     explain: ExplainSettings = Field(default_factory=ExplainSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)

@@ -13,7 +13,10 @@ __all__ = ["begin", "budget_on_record"]
 
 # What may differ between the first session of a run and a later one.
 MAY_CHANGE = ("event", "version", "packages", "machine")
-SETTINGS_MAY_CHANGE = ("budget", "confirm", "detector", "ray", "report", "training")
+SETTINGS_MAY_CHANGE = (
+    *("budget", "calibrate", "confirm", "detector", "explain"),
+    *("ray", "report", "training"),
+)
 
 
 def begin(record: Record | MemoryRecord, header: Event, *, trials: int, accept_drift: bool) -> int:

@@ -1,0 +1,168 @@
+"""A calibration as an event of the record: what its trainings say of each fidelity, and the choice.
+
+Everything here is made from the trainings on file; the words are in
+:mod:`nas_fpn.report.calibrated_text`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_fpn.record import Event, History
+from nas_fpn.report.calibration import (
+    Agreement,
+    Resolution,
+    agreement,
+    ceiling,
+    like_cost,
+    resolution_of,
+    seeds_for,
+    without_noise,
+)
+
+__all__ = ["SMALL", "calibrated", "fidelity_of", "last_calibrated"]
+
+SMALL = 0.05  # chance at which necks of a reference count as told apart
+OWN = ("evaluations", "threads", "device")  # of the proxy, what moves no ranking
+
+
+def calibrated(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    necks: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
+) -> Event:
+    """The event "calibrated" of trainings on file, one row each.
+
+    A row has "label", "neck", "seed", "scores", "cpu_seconds" and "reason"; one that diverged
+    counts as 0. ``necks`` have "neck" and "macs", the multiply-adds for one image. ``about`` names
+    the objective, the τ that is asked for, the reference and the fidelities, the proxy as it is
+    first; it is part of the event.
+
+    The choice is the fidelity of the least CPU time among those whose τ, as it was seen, reaches
+    what is asked; None where none does, or where the reference cannot tell the necks apart.
+    """
+    objective, asked = str(about["objective"]), float(about["asked"])
+    costs = [float(one["macs"]) for one in necks]
+    alike = like_cost(costs)
+    truth = _scores(rows, necks, about["reference"]["label"], objective)
+    spread = resolution_of(truth)
+    fidelities = []
+    for one in about["fidelities"]:
+        scores = _scores(rows, necks, one["label"], objective)
+        own = resolution_of(scores)
+        tau, alone = agreement(scores, truth), agreement(scores, truth, pairs=alike)
+        fidelities.append(
+            {
+                **one,
+                "trainings": int((~np.isnan(scores)).sum()),
+                "tau": _agreed(tau),
+                "like_cost": _agreed(alone),
+                "tau_without_noise": _number(without_noise(tau.tau, spread.reliability)),
+                "noise": _number(own.noise),
+                "between": _number(own.between),
+                "cpu_seconds": _seconds(rows, one["label"]),
+            }
+        )
+    size = np.asarray(costs)[:, None]
+    told = None if math.isnan(spread.p) else spread.p < SMALL
+    return {
+        "event": "calibrated",
+        **about,
+        "necks": list(necks),
+        "done": len(rows),
+        "failed": sum(row["reason"] is not None for row in rows),
+        "reference": {
+            **about["reference"],
+            "trainings": int((~np.isnan(truth)).sum()),
+            "noise": _number(spread.noise),
+            "between": _number(spread.between),
+            "p": _number(spread.p),
+            "ceiling": _ceiling(spread),
+            "seeds_needed": seeds_for(spread, asked),
+            "cpu_seconds": _seconds(rows, about["reference"]["label"]),
+        },
+        "cost": {
+            "tau": _agreed(agreement(size, truth)),
+            "like_cost": _agreed(agreement(size, truth, pairs=alike)),
+        },
+        "fidelities": fidelities,
+        "told_apart": told,
+        "chosen": None if told is False else _choice(fidelities, asked),
+    }
+
+
+def last_calibrated(history: History) -> Event | None:
+    """The last calibration on record; None where there is none."""
+    return next(
+        (event for event in reversed(history.events) if event["event"] == "calibrated"), None
+    )
+
+
+def fidelity_of(event: Event, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The fidelity of a calibration that a run with these settings trains at; None: none of them.
+
+    ``settings`` are those on the first line of its record.
+    """
+    if any(event[name] != settings.get(name) for name in ("data", "backbone")):
+        return None
+    searched = _bare(settings.get("proxy", {}))
+    for one in event["fidelities"]:
+        changed = {name: one[name] for name in ("steps", "image_size", "views")}
+        if one["width"] == 1 and _bare({**event["proxy"], **changed}) == searched:
+            return dict(one)
+    return None
+
+
+def _bare(proxy: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in proxy.items() if name not in OWN}
+
+
+def _scores(
+    rows: Sequence[Mapping[str, Any]],
+    necks: Sequence[Mapping[str, Any]],
+    label: str,
+    objective: str,
+) -> NDArray[np.float64]:
+    """[necks, seeds], NaN where a training is missing; at least one column."""
+    seeds = sorted({row["seed"] for row in rows}) or [0]
+    places = {one["neck"]: place for place, one in enumerate(necks)}
+    table = np.full((len(necks), len(seeds)), math.nan)
+    for row in rows:
+        if row["label"] == label:
+            score = 0.0 if row["reason"] is not None else row["scores"].get(objective, math.nan)
+            table[places[row["neck"]], seeds.index(row["seed"])] = score
+    return table
+
+
+def _seconds(rows: Sequence[Mapping[str, Any]], label: str) -> float | None:
+    took = [row["cpu_seconds"] for row in rows if row["label"] == label]
+    return sum(took) / len(took) if took else None
+
+
+def _choice(fidelities: Sequence[Mapping[str, Any]], asked: float) -> str | None:
+    """The label of the cheapest that reaches what is asked."""
+    good = [one for one in fidelities if (one["tau"]["tau"] or -1.0) >= asked]
+    best = min(good, key=lambda one: one["cpu_seconds"], default=None)
+    return None if best is None else str(best["label"])
+
+
+def _agreed(found: Agreement) -> dict[str, Any]:
+    return {
+        "tau": _number(found.tau),
+        "low": _number(found.low),
+        "high": _number(found.high),
+        "pairs": found.pairs,
+    }
+
+
+def _ceiling(spread: Resolution) -> float | None:
+    return None if math.isnan(spread.reliability) else ceiling(spread.reliability)
+
+
+def _number(value: float) -> float | None:
+    """NaN is no JSON."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,200 @@
+"""A calibration in words: its table, what was chosen, and the line beside every later answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from nas_fpn.record import Event, History
+from nas_fpn.report.calibrated import fidelity_of, last_calibrated
+
+__all__ = ["calibrated_json", "calibrated_said", "calibrated_text", "trust_said"]
+
+NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+MISSING = "–"
+
+
+def calibrated_text(event: Event) -> str:
+    """The table of fidelities, what it rests on, and the choice."""
+    objective = NAMES.get(event["objective"], event["objective"])
+    reference = event["reference"]
+    rows = [
+        f"Calibration of the proxy: {objective} of {len(event['necks'])} necks on val, up to "
+        f"{_count(event['seeds'], 'seed')} each,",
+        f"against {reference['said']}, the backbone unfrozen.",
+    ]
+    if event["done"] < event["wanted"]:
+        rows.append(
+            f"Not whole: {event['done']} of {event['wanted']} trainings; nas-fpn calibrate goes on."
+        )
+    if event["failed"]:
+        rows.append(f"{_count(event['failed'], 'training')} diverged and counts as 0.")
+    return "\n".join([*rows, "", _table(event), "", *_notes(event), "", calibrated_said(event)])
+
+
+def calibrated_said(event: Event) -> str:
+    """The choice and how far it is shown; or why there is none."""
+    asked, reference = event["asked"], event["reference"]
+    if event["told_apart"] is False:
+        return (
+            "No fidelity is chosen: the data set is too small to tell these necks apart. Even end "
+            f"to end, they differ by no more\nthan chance explains (p = {reference['p']:.2f}; "
+            f"between necks {reference['between']:.4f}, noise of one training "
+            f"{reference['noise']:.4f}). {_seeds_said(event)}"
+        )
+    known = [one for one in event["fidelities"] if one["tau"]["tau"] is not None]
+    if not known:
+        return "No fidelity is chosen: nothing is trained yet both in the proxy and end to end."
+    if event["chosen"] is None:
+        best = max(known, key=lambda one: one["tau"]["tau"])
+        said = (
+            f"No fidelity reaches tau {asked:.2f}: the best is {best['label']} with "
+            f"{_interval(best['tau'])}."
+        )
+        bare = best["tau_without_noise"]
+        if bare is not None and bare >= asked:
+            said += (
+                f"\nWith the noise of the reference taken off it would be {bare:.2f}. "
+                f"{_seeds_said(event)}"
+            )
+        else:
+            said += (
+                "\nA ranking by this proxy does not stand for one end to end here: train longer, "
+                "at a larger image size, or\ntake more finalists into nas-fpn confirm."
+            )
+        return said
+    chosen = next(one for one in event["fidelities"] if one["label"] == event["chosen"])
+    said = (
+        f"Chosen: {chosen['label']}, the cheapest with tau {asked:.2f} or more: "
+        f"{_interval(chosen['tau'])}"
+    )
+    low = chosen["tau"]["low"]
+    shown = low is not None and low >= asked
+    said += "." if shown else f";\nthat it reaches {asked:.2f} is not shown, its interval begins "
+    said += "" if shown else ("below." if low is not None else "nowhere: too few necks.")
+    if reference["noise"] is None:
+        said += "\nThe noise is not known: too few necks have several seeds."
+    return "\n".join([said, _like_said(chosen), *_how(event, chosen)])
+
+
+def trust_said(history: History) -> str | None:
+    """The line beside every answer: how the proxy of this record ranks; None: never calibrated."""
+    event = last_calibrated(history)
+    if event is None:
+        return None
+    one = fidelity_of(event, history.events[0].get("settings", {}))
+    if one is None or one["tau"]["tau"] is None:
+        return (
+            "Trust: the proxy of this record was not calibrated, only other settings or data; "
+            "nas-fpn calibrate measures it."
+        )
+    said = (
+        f"Trust: the proxy ranks necks as training end to end does with tau "
+        f"{_interval(one['tau'])},\nand among necks of like cost with {_interval(one['like_cost'])}"
+        f" ({len(event['necks'])} necks; nas-fpn calibrate)."
+    )
+    if event["told_apart"] is False:
+        said += "\nToo little data to tell those necks apart even end to end."
+    return said
+
+
+def calibrated_json(event: Event) -> dict[str, Any]:
+    """The event itself, with its sentence."""
+    return {**event, "said": calibrated_said(event)}
+
+
+def _table(event: Event) -> str:
+    rows = [_row(one["label"], one) for one in event["fidelities"]]
+    rows.append(_row("their cost alone", event["cost"]))
+    reference = event["reference"]
+    rows.append({**_row(reference["label"], reference), "tau": "1"})
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def _row(label: str, one: Mapping[str, Any]) -> dict[str, str]:
+    tau, alike = one.get("tau", {}), one.get("like_cost", {})
+    return {
+        "fidelity": label,
+        "tau": _number(tau.get("tau"), ".2f"),
+        "90 %": _range(tau),
+        "like cost": _number(alike.get("tau"), ".2f"),
+        "90 % ": _range(alike),
+        "noise": _number(one.get("noise"), ".4f"),
+        "between": _number(one.get("between"), ".4f"),
+        "trainings": str(one.get("trainings", MISSING)),
+        "CPU s": _number(one.get("cpu_seconds"), ".1f"),
+    }
+
+
+def _notes(event: Event) -> list[str]:
+    reference = event["reference"]
+    rows = [
+        "tau: Kendall's, of the ranking by one training of each neck, as a search sees it, against "
+        "the means end to end;",
+        "90 %: its interval over necks and seeds. like cost: among the "
+        f"{event['cost']['like_cost']['pairs']} pairs of necks of which the dearer has at most 1.2 "
+        "times",
+        "the multiply-adds. noise: standard deviation between seeds of one neck; between: of the "
+        "necks, noise taken off.",
+        "Both ways are scored on the same val images: other images may rank otherwise.",
+    ]
+    if reference["ceiling"] is not None:
+        rows.append(
+            "Attenuation: with the noise of the reference as it is, a perfect ranking would be "
+            f"seen with tau {reference['ceiling']:.2f}."
+        )
+    return rows
+
+
+def _like_said(one: Mapping[str, Any]) -> str:
+    alike = one["like_cost"]
+    if alike["tau"] is None:
+        return "No two necks cost nearly the same: size alone may make this ranking."
+    if alike["low"] is None or alike["low"] <= 0:
+        return (
+            f"Among necks of like cost it is {_interval(alike)}: that the ranking holds beyond "
+            "size is not shown."
+        )
+    return f"Among necks of like cost it is {_interval(alike)}: not size alone makes the ranking."
+
+
+def _how(event: Event, one: Mapping[str, Any]) -> list[str]:
+    """How to search at a fidelity that is not the proxy as it is."""
+    own = event["fidelities"][0]
+    changed = [
+        f"{name} = {one[name]}"
+        for name in ("steps", "image_size", "views")
+        if one[name] != own[name]
+    ]
+    rows = [f"To search with it, in run.toml: [proxy] {', '.join(changed)}"] if changed else []
+    if one["width"] != 1:
+        rows.append(f"To search with it, give the space {one['width']:g} times its width.")
+    return rows
+
+
+def _seeds_said(event: Event) -> str:
+    needed = event["reference"]["seeds_needed"]
+    if needed is None:
+        return "Seeds alone will not change that: more val images, or longer trainings, may."
+    return (
+        f"About {needed} seeds of each neck (now {event['seeds']}) could show {event['asked']:.2f}."
+    )
+
+
+def _interval(tau: Mapping[str, Any]) -> str:
+    if tau["tau"] is None:
+        return "unknown"
+    shown = "no interval" if tau["low"] is None else f"90 %: {_range(tau)}"
+    return f"{tau['tau']:.2f} ({shown})"
+
+
+def _range(tau: Mapping[str, Any]) -> str:
+    return MISSING if tau.get("low") is None else f"{tau['low']:.2f} to {tau['high']:.2f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return MISSING if value is None else format(value, form)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,249 @@
+"""How far a short training ranks necks as a long one does: Kendall's τ, its interval, its noise.
+
+The scores are of the same necks at several fidelities and at a reference, each with a few seeds.
+A search ranks necks by one training of each, all with the same seed; so the τ of a fidelity is that
+of its ranking with one seed against the means of the reference, averaged over its seeds. Luck that
+all necks of a seed share moves no ranking, and is taken off before seeds are averaged.
+
+The interval is a percentile bootstrap over necks and seeds. A neck drawn twice makes no pair with
+itself: pairs are weighted by how often both are drawn. Seeds drawn anew add noise to what is noisy
+already, so that the interval leans to the low side.
+
+**Attenuation.** Noise of the reference hides agreement: with the reliability r of its means (the
+part of their variance that is not noise), even a perfect ranking is seen with τ = 2/π · asin √r,
+and a τ that was seen stands for sin(π τ / 2) / √r, put back; both hold for normal scores (Kendall
+and Gibbons 1990, chapter 10, for τ of a normal pair; Spearman 1904 for the correction).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import fdtrc
+
+__all__ = [
+    "Agreement",
+    "Resolution",
+    "agreement",
+    "ceiling",
+    "like_cost",
+    "resolution_of",
+    "seeds_for",
+    "without_noise",
+]
+
+Array = NDArray[np.float64]
+
+DRAWS = 2000
+FEWEST_PAIRS = 10  # of necks, below which draws of them say nothing of others
+FEWEST = 3  # necks of several seeds, below which nothing is said of noise
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Kendall's τ with its interval ``low`` … ``high``, over ``pairs`` pairs of necks.
+
+    All NaN where there is no pair; the interval alone where there are too few of them.
+    """
+
+    tau: float
+    low: float
+    high: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How far necks differ, and how far the seeds of one neck do, both as standard deviations.
+
+    ``between`` is that of the necks' true means, the noise taken off, and 0 where noise explains
+    all. ``noise`` is that of one training. ``reliability`` is the part of the variance of the
+    means at hand that is not noise. ``p`` is the chance of means so far apart where all necks are
+    equal (F test of a two-way layout without interaction). NaN where too few necks have several
+    seeds.
+    """
+
+    between: float
+    noise: float
+    reliability: float
+    p: float
+
+
+def resolution_of(scores: ArrayLike) -> Resolution:
+    """The spread of scores [necks, seeds], NaN where a training is missing."""
+    table = _table(scores)
+    whole = table[~np.isnan(table).any(1)]
+    necks, seeds = whole.shape
+    means = _means(table)[~np.isnan(table).all(1)]
+    if seeds < 2 or necks < FEWEST:
+        return Resolution(math.nan, math.nan, math.nan, math.nan)
+    rest = whole - whole.mean(1, keepdims=True) - whole.mean(0) + whole.mean()
+    free = (necks - 1) * (seeds - 1)
+    noise = float((rest**2).sum() / free)
+    counts = (~np.isnan(table)).sum(1)
+    of_means = noise * float((1 / counts[counts > 0]).mean())
+    seen = float(means.var(ddof=1))
+    among_whole = seeds * float(whole.mean(1).var(ddof=1))
+    if noise == 0:
+        p = 1.0 if among_whole == 0 else 0.0
+    else:
+        p = float(fdtrc(necks - 1, free, among_whole / noise))
+    between = max(seen - of_means, 0.0)
+    reliability = between / seen if seen else 0.0
+    return Resolution(math.sqrt(between), math.sqrt(noise), reliability, p)
+
+
+def agreement(
+    scores: ArrayLike,
+    reference: ArrayLike,
+    *,
+    pairs: NDArray[np.bool_] | None = None,
+    level: float = 0.9,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Agreement:
+    """τ between scores [necks, seeds], seed by seed, and the means of a reference [necks, seeds].
+
+    NaN is a training that is missing. ``pairs`` [necks, necks] says which pairs count, such as
+    those of :func:`like_cost`; None: all.
+
+    >>> one = [[0.1], [0.2], [0.3], [0.4]]
+    >>> agreement(one, one).tau
+    1.0
+    """
+    ours, theirs = _table(scores), _table(reference)
+    necks = len(ours)
+    allowed = np.ones((necks, necks), bool) if pairs is None else np.asarray(pairs, bool)
+    first, second = np.triu_indices(necks, 1)
+    kept = allowed[first, second]
+    first, second = first[kept], second[kept]
+    truth = _means(theirs)
+    known = ~np.isnan(_means(ours) + truth)
+    count = int((known[first] & known[second]).sum())
+    once = np.ones((1, necks))
+    point = _taus(ours, truth[None], once, _even(ours), first, second)[0]
+    if count == 0 or math.isnan(point):
+        return Agreement(math.nan, math.nan, math.nan, count)
+    chance = np.random.default_rng(seed)
+    weights = chance.multinomial(necks, [1 / necks] * necks, size=draws).astype(float)
+    columns = _drawn(chance, ours.shape[1], draws)
+    truths = _means_by(theirs, _drawn(chance, theirs.shape[1], draws))
+    drawn = _taus(ours, truths, weights, columns, first, second)
+    drawn = drawn[~np.isnan(drawn)]
+    if len(drawn) < draws / 2 or count < FEWEST_PAIRS:
+        return Agreement(float(point), math.nan, math.nan, count)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Agreement(float(point), float(low), float(high), count)
+
+
+def like_cost(costs: Sequence[float], *, within: float = 0.2) -> NDArray[np.bool_]:
+    """Which pairs [necks, necks] cost nearly the same: the dearer at most ``1 + within`` times.
+
+    >>> like_cost([100, 115, 130])[0].tolist()
+    [True, True, False]
+    """
+    cost = np.asarray(costs, np.float64)
+    dearer, cheaper = np.maximum.outer(cost, cost), np.minimum.outer(cost, cost)
+    alike: NDArray[np.bool_] = dearer <= (1 + within) * cheaper
+    return alike
+
+
+def ceiling(reliability: float) -> float:
+    """The τ that a perfect ranking would be seen with, against means of this reliability.
+
+    >>> round(ceiling(1.0), 3), round(ceiling(0.8), 2)
+    (1.0, 0.7)
+    """
+    return 2 / math.pi * math.asin(math.sqrt(reliability))
+
+
+def without_noise(tau: float, reliability: float) -> float:
+    """What a τ stands for, had the reference no noise; NaN where nothing but noise is known."""
+    if not reliability > 0:
+        return math.nan
+    bare = math.sin(math.pi * tau / 2) / math.sqrt(reliability)
+    return 2 / math.pi * math.asin(min(max(bare, -1.0), 1.0))
+
+
+def seeds_for(spread: Resolution, tau: float) -> int | None:
+    """How many seeds of the reference let a perfect ranking be seen with ``tau``; None: no number.
+
+    >>> seeds_for(Resolution(between=0.01, noise=0.01, reliability=0.67, p=0.0), 0.7)
+    4
+    """
+    if not spread.between > 0:
+        return None
+    needed = math.sin(math.pi * tau / 2) ** 2
+    if needed >= 1:
+        return None
+    return max(math.ceil((spread.noise / spread.between) ** 2 * needed / (1 - needed)), 1)
+
+
+def _table(scores: ArrayLike) -> Array:
+    table = np.asarray(scores, np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"scores must be [necks, seeds], but got {table.shape}")
+    return table
+
+
+def _centred(table: Array) -> Array:
+    """Without what all necks of a seed share, as far as the necks that have every seed know it."""
+    whole = table[~np.isnan(table).any(1)]
+    return table - (whole.mean(0) - whole.mean()) if len(whole) else table
+
+
+def _means(table: Array) -> Array:
+    """[necks], NaN for a neck that has none."""
+    means: Array = _means_by(table, np.ones((1, table.shape[1])))[0]
+    return means
+
+
+def _means_by(table: Array, columns: Array) -> Array:
+    """[draws, necks]: means over the seeds with the weights ``columns`` [draws, seeds]."""
+    centred = _centred(table)
+    known = ~np.isnan(centred)
+    total = columns @ np.where(known, centred, 0.0).T
+    weight = columns @ known.T.astype(float)
+    means: Array = np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
+    return means
+
+
+def _even(table: Array) -> Array:
+    return np.full((1, table.shape[1]), 1.0)
+
+
+def _drawn(chance: np.random.Generator, seeds: int, draws: int) -> Array:
+    return chance.multinomial(seeds, [1 / seeds] * seeds, size=draws).astype(float)
+
+
+def _taus(
+    scores: Array,
+    truths: Array,
+    weights: Array,
+    columns: Array,
+    first: NDArray[np.intp],
+    second: NDArray[np.intp],
+) -> Array:
+    """[draws]: τ-b of each seed of the scores against the truth of a draw, averaged.
+
+    ``truths`` [draws, necks] or [1, necks]; ``weights`` [draws, necks] of the necks, ``columns``
+    [draws, seeds] of the seeds. NaN where a draw has no pair.
+    """
+    by_truth = np.sign(truths[:, first] - truths[:, second])  # [draws, pairs]
+    of_pair = weights[:, first] * weights[:, second]
+    total, known = np.zeros(len(of_pair)), np.zeros(len(of_pair))
+    for place in range(scores.shape[1]):
+        by_score = np.sign(scores[first, place] - scores[second, place])[None]  # [1, pairs]
+        there = ~np.isnan(by_score + by_truth)
+        weight = np.where(there, of_pair, 0.0)
+        score, truth = np.nan_to_num(by_score), np.nan_to_num(by_truth)
+        both = np.sqrt((weight * score**2).sum(1) * (weight * truth**2).sum(1))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            tau = (weight * score * truth).sum(1) / both
+        counted = np.where(np.isnan(tau), 0.0, columns[:, place])
+        total, known = total + counted * np.nan_to_num(tau), known + counted
+    with np.errstate(invalid="ignore"):
+        found: Array = np.where(known > 0, total / np.where(known > 0, known, 1.0), np.nan)
+    return found

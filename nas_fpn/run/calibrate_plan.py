@@ -1,0 +1,156 @@
+"""What is trained to calibrate a proxy: which necks, at which fidelities, in which order.
+
+The necks are the run's baselines, the lightest and the heaviest of many drawn from its space, some
+near the median cost, so that there are pairs which size does not tell apart, and some from
+anywhere. A fidelity is the run's ``[proxy]`` with another number of steps, image size or views, or
+with every neck at a part of its width.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas_fpn.errors import SpaceError
+from nas_fpn.language import Architecture, canonical, decode, fit, identity, lower, sample
+from nas_fpn.proxy.bank import Bank
+from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.run.calibrate_settings import CalibrateSettings
+from nas_fpn.run.question import Question
+from nas_fpn.run.trainer import neck_cost
+
+__all__ = ["Chosen", "Fidelity", "choose_necks", "fidelities_of", "in_order", "scaled"]
+
+DRAWN = 400  # necks of the space that the extremes and the median are taken from
+NEAR = 0.1  # of the median cost: two such necks differ by at most a fifth
+EARLY = 4  # necks that get every seed first: a calibration that is cut knows its noise
+CELL = 32  # pixels; image sizes are multiples of the coarsest stride that most necks read
+EIGHT = 8  # widths are multiples of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A neck to train, why it is among them, and what it costs for one image."""
+
+    neck: str
+    why: str
+    text: str
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How a neck is trained in the proxy; ``width`` is a part of its own. ``label`` for people."""
+
+    label: str
+    steps: int
+    image_size: int
+    views: int
+    width: float
+
+    @property
+    def effort(self) -> float:
+        """A number that is larger where a training is dearer."""
+        return self.steps * self.image_size**2 * (0.5 + self.width**2)
+
+    def settings(self, proxy: ProxySettings) -> ProxySettings:
+        """The proxy's settings at this fidelity, with one evaluation, at the end."""
+        changed = {"steps": self.steps, "image_size": self.image_size, "views": self.views}
+        return proxy.model_copy(update={**changed, "evaluations": 1})
+
+
+def fidelities_of(proxy: ProxySettings, settings: CalibrateSettings) -> tuple[Fidelity, ...]:
+    """The proxy as it is, then the others from the cheapest; each once."""
+    own = _fidelity(proxy, {})
+    others = {_key(one): one for one in (_fidelity(proxy, x) for x in settings.fidelities)}
+    others.pop(_key(own), None)
+    return (own, *sorted(others.values(), key=lambda one: one.effort))
+
+
+def choose_necks(
+    question: Question, bank: Bank, settings: CalibrateSettings, *, seed: int
+) -> tuple[Chosen, ...]:
+    """Baselines, extremes and random necks, so many as the settings say, or as there are.
+
+    Each canonical neck once. The order is that in which they are trained: the kinds in turn.
+    """
+    rng = random.Random(seed)
+    space = question.space
+    drawn: dict[str, Chosen] = {}
+    for _ in range(DRAWN):
+        chosen = _chosen(canonical(decode(space, sample(space, rng))), "random", bank)
+        drawn.setdefault(chosen.neck, chosen)
+    baselines = [_chosen(one.neck, one.name, bank) for one in question.baselines]
+    known = {one.neck for one in baselines}
+    pool = sorted(
+        (one for neck, one in drawn.items() if neck not in known), key=lambda one: one.macs
+    )
+    ends = [] if len(pool) < 2 else [_called(pool[0], "lightest"), _called(pool[-1], "heaviest")]
+    between = pool[1:-1]
+    middle = between[len(between) // 2].macs if between else 0
+    near = [one for one in between if abs(one.macs - middle) <= NEAR * middle]
+    room = max(settings.necks - len(baselines) - len(ends), 0)
+    alike = rng.sample(near, min(-(-room // 2), len(near)))
+    rest = [one for one in between if one not in alike]
+    others = rng.sample(rest, min(room - len(alike), len(rest)))
+    kinds = [baselines, ends, [_called(one, "of median cost") for one in alike], others]
+    found: list[Chosen] = []
+    while any(kinds) and len(found) < settings.necks:
+        found += [kind.pop(0) for kind in kinds if kind][: settings.necks - len(found)]
+    return tuple(found)
+
+
+def in_order(necks: Sequence[Chosen], seeds: Sequence[int]) -> Iterator[tuple[Chosen, int]]:
+    """Necks and seeds in the order of training: a few with every seed, then seed by seed."""
+    yield from ((neck, seed) for neck in necks[:EARLY] for seed in seeds)
+    yield from ((neck, seed) for seed in seeds for neck in necks[EARLY:])
+
+
+def scaled(architecture: Architecture, part: float) -> Architecture | None:
+    """The neck at a part of its width, a multiple of eight; None where it fits no such width."""
+    if part == 1:
+        return architecture
+    width = max(round(architecture.width * part / EIGHT), 1) * EIGHT
+    try:
+        return fit(
+            architecture, width=width, levels=[level for level, _ in lower(architecture).outputs]
+        )
+    except SpaceError:
+        return None
+
+
+def _fidelity(proxy: ProxySettings, changes: Mapping[str, float]) -> Fidelity:
+    steps = max(round(proxy.steps * changes.get("steps", 1)), 1)
+    size = proxy.image_size
+    if "image_size" in changes:
+        size = max(round(size * changes["image_size"] / CELL), 1) * CELL
+    views = min(round(changes.get("views", proxy.views)), proxy.views)
+    width = changes.get("width", 1.0)
+    said = [
+        f"{steps} steps" if steps != proxy.steps else "",
+        f"{size} px" if size != proxy.image_size else "",
+        f"{views} view{'s' if views != 1 else ''}" if views != proxy.views else "",
+        f"width × {width:g}" if width != 1 else "",
+    ]
+    label = ", ".join(part for part in said if part) or "[proxy] as it is"
+    return Fidelity(label=label, steps=steps, image_size=size, views=views, width=width)
+
+
+def _key(one: Fidelity) -> tuple[Any, ...]:
+    return (one.steps, one.image_size, one.views, one.width)
+
+
+def _chosen(architecture: Architecture, why: str, bank: Bank) -> Chosen:
+    price = neck_cost(architecture, bank)
+    return Chosen(
+        neck=identity(architecture),
+        why=why,
+        text=str(architecture),
+        params=price.params,
+        macs=price.macs,
+    )
+
+
+def _called(one: Chosen, why: str) -> Chosen:
+    return Chosen(neck=one.neck, why=why, text=one.text, params=one.params, macs=one.macs)
