@@ -37,7 +37,7 @@ CONTROLLER_MAY_KNOW = (
     "nas_fpn.search.advantage",
     "nas_fpn.search.controller",
 )
-RAY = {PACKAGE / "search" / "tune.py", PACKAGE / "search" / "cluster.py"}
+RAY = {PACKAGE / "search" / name for name in ("tune.py", "cluster.py", "launch.py")}
 
 
 def name_of(path: Path) -> str:
@@ -101,7 +101,7 @@ def test_floor_0_imports_nothing_heavy(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*MODULES, *CONTROLLERS], ids=ids)
-def test_ray_stays_in_its_two_files(path: Path) -> None:
+def test_ray_stays_in_its_three_files(path: Path) -> None:
     if path in RAY:
         return
     for target, node in imports(ast.parse(path.read_text())):
@@ -175,3 +175,14 @@ def test_a_run_and_its_answers_work_where_ray_is_not_installed():
         "import nas_fpn.run, nas_fpn.report, nas_fpn.cli; nas_fpn.run.drive_here"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_reading_a_run_loads_neither_torch_nor_optuna():
+    program = (
+        "import sys, nas_fpn.report; "
+        "print([name for name in ('torch', 'optuna') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -36,7 +36,8 @@ def explain(
     Example: nas-fpn explain runs/quickstart --seeds 3 --most 8
     """
     from nas_fpn.record import read_history
-    from nas_fpn.report import explained_json, explained_text, importance, open_run
+    from nas_fpn.report import explained_json, explained_text, open_run
+    from nas_fpn.report.importance import importance
     from nas_fpn.run import explain_run, read_run
 
     named = run_of(run)

@@ -32,7 +32,6 @@ from nas_fpn.report.frames import Frames, frames
 from nas_fpn.report.front import best_entry, front
 from nas_fpn.report.front_plot import draw_front, name_of
 from nas_fpn.report.html import report_html
-from nas_fpn.report.importance import importance
 from nas_fpn.report.noise import Noise, noise_of
 from nas_fpn.report.opened import Opened, open_run
 from nas_fpn.report.screening import Screening, ScreeningPlan, screen, screening_cost
@@ -93,7 +92,6 @@ __all__ = [
     "frames",
     "front",
     "image_weights",
-    "importance",
     "last_calibrated",
     "last_confirmed",
     "like_cost",

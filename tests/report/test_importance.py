@@ -8,7 +8,8 @@ import pytest
 
 from nas_fpn.language import explain
 from nas_fpn.record import Outcome
-from nas_fpn.report import importance, open_run
+from nas_fpn.report import open_run
+from nas_fpn.report.importance import importance
 from tests.report.synthetic import write_run
 
 
