@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,9 +40,17 @@ def search(
     trials: Annotated[
         str | None, typer.Option(help="A new budget: 80 in all, or +100 for as many more.")
     ] = None,
+    minutes: Annotated[
+        str | None, typer.Option(help="Time: 90 in all, or +30 for as many more.")
+    ] = None,
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Go on with a record that differs from now.")
     ] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(help='Instead of address in [ray]: "auto", or HEAD:6379 of a Ray cluster.'),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Instead of workers in [ray].")] = None,
 ) -> None:
     """Search, or go on searching; then export the best neck to RUN/best.
 
@@ -49,10 +58,16 @@ def search(
 
     Example: nas-fpn search runs/quickstart
     """
-    from nas_fpn.run import drive_here, read_run, search_run, watch_of
+    from nas_fpn.run import command_began, drive_here, read_run, search_run, watch_of
     from nas_fpn.search.local import NO_ROOM
 
+    began = command_began()
     asked = read_run(run)
+    given = {"address": address, "workers": workers}
+    spread = asked.settings.ray.model_copy(
+        update={key: value for key, value in given.items() if value is not None}
+    )
+    asked = replace(asked, settings=asked.settings.model_copy(update={"ray": spread}))
     drive = drive_here
     if asked.settings.ray.workers:
         from nas_fpn.run.on_ray import drive_on_ray
@@ -60,7 +75,14 @@ def search(
         drive = drive_on_ray
     watch = watch_of(asked)
     try:
-        events = search_run(asked, trials=trials, accept_drift=accept_drift, drive=drive)
+        events = search_run(
+            asked,
+            trials=trials,
+            minutes=minutes,
+            began=began,
+            accept_drift=accept_drift,
+            drive=drive,
+        )
         with closing(events):  # now, not when the interpreter ends: workers are to stop
             display(events, watch)
     except KeyboardInterrupt:

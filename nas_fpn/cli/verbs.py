@@ -14,11 +14,13 @@ from nas_fpn.cli.export import export
 from nas_fpn.cli.import_ import import_
 from nas_fpn.cli.live import dashboard, mirror
 from nas_fpn.cli.output import complain
+from nas_fpn.cli.plan import plan
 from nas_fpn.cli.predict import predict
 from nas_fpn.cli.report import report
 from nas_fpn.cli.runs import init, search, table
 from nas_fpn.cli.simulate import simulate
 from nas_fpn.cli.spaces import check, necks, sample, show, size
+from nas_fpn.cli.submit import fetch, job, status, stop, submit
 from nas_fpn.cli.train import train
 from nas_fpn.cli.watch import watch
 from nas_fpn.errors import DataError, RunError, SpaceError
@@ -41,6 +43,7 @@ for _verb in (
     necks,
     init,
     calibrate,
+    plan,
     search,
     confirm,
     explain,
@@ -54,8 +57,14 @@ for _verb in (
     import_,
     train,
     predict,
+    submit,
+    status,
+    stop,
+    fetch,
+    job,
 ):
-    app.command(_verb.__name__.removesuffix("_"))(_verb)  # `import` is no name in Python
+    _name = _verb.__name__.removesuffix("_")  # `import` is no name in Python
+    app.command(_name, hidden=_verb is job)(_verb)
 
 _data = typer.Typer(help="Data: write the embedded scenes, check a COCO file, convert others.")
 _data.command("shapes")(data_shapes)

@@ -1,0 +1,221 @@
+"""A run becomes a job of a cluster: packed, sent, found again; and the same run placed over there.
+
+``submit`` speaks to a cluster through :class:`Cluster`, Ray's Jobs API as ``search/launch.py``
+wraps it. ``place`` is what the job does first, on the cluster: it puts the run where its answers
+are to stand, so that the next job of the same run goes on there.
+"""
+
+import hashlib
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nas_fpn.errors import RunError
+from nas_fpn.run.package import INPUTS, MANIFEST, Package, collect, write_archive
+from nas_fpn.run.settings import Run
+from nas_fpn.run.submitted import (
+    FILE,
+    Submitted,
+    answers_here,
+    read_submitted,
+    write_submitted,
+)
+from nas_fpn.strange import bounded, decoded, inside
+
+__all__ = ["STORAGE", "Asked", "Cluster", "Placed", "Seen", "continued", "place", "submit_run"]
+
+STORAGE = "~/nas_fpn"  # of a cluster, where runs stand unless one says otherwise
+ENTRYPOINT = "python -m nas_fpn.cli job"
+
+
+class Seen(Protocol):
+    """What a cluster says of a job."""
+
+    @property
+    def state(self) -> str:
+        """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
+
+    @property
+    def message(self) -> str:
+        """What Ray says of it."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come to an end."""
+
+
+class Cluster(Protocol):
+    """The jobs of a cluster, by their ids; every method raises :class:`RunError`."""
+
+    @property
+    def address(self) -> str:
+        """http://HEAD:8265."""
+
+    def start(
+        self,
+        entrypoint: str,
+        *,
+        archive: Path,
+        cpus: float = 0.0,
+        gpus: float = 0.0,
+        metadata: Mapping[str, str],
+    ) -> str:
+        """Run a shell command in a folder that holds what is in a zip; its id."""
+
+    def look(self, job: str) -> Seen | None:
+        """What the cluster says of it; None where it does not know it."""
+
+    def stop(self, job: str) -> bool:
+        """Have it end; False where it had ended before."""
+
+    def log(self, job: str) -> str:
+        """All that it has printed so far."""
+
+    def follow(self, job: str) -> Iterator[str]:
+        """What it prints, as it comes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How a run is to be searched on a cluster.
+
+    ``storage`` is a folder of the cluster, which all its nodes share if there are several.
+    ``workers`` and ``trials`` stand for those of ``run.toml``; ``confirm`` confirms what was
+    found. ``cpus`` and ``gpus`` are what the driver itself takes, which makes the bank.
+    ``program`` sends this package along.
+    """
+
+    storage: str = ""
+    workers: int | None = None
+    trials: str | None = None
+    confirm: bool = False
+    cpus: float = 0.0
+    gpus: float = 0.0
+    program: bool = True
+    also: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A run where it stands on the cluster, and what its job is to do."""
+
+    folder: Path
+    inputs: Path
+    workers: int | None
+    trials: str | None
+    confirm: bool
+
+
+def submit_run(run: Run, cluster: Cluster, asked: Asked) -> tuple[Submitted, Package, int]:
+    """Send a run to a cluster; the job, what went along, and the bytes that were sent.
+
+    A run that was submitted before goes on where it stands there. Raises :class:`RunError` where
+    its last job has not ended, files are missing, or too much would go along.
+    """
+    before = _before(run, cluster)
+    storage = asked.storage or (before.storage if before else STORAGE)
+    key = before.key if before else f"{_simple(run.folder.name)}-{uuid.uuid4().hex[:8]}"
+    package = collect(run, asked.also)
+    manifest = {
+        "key": key,
+        "storage": storage,
+        "run": package.run,
+        "workers": asked.workers,
+        "trials": asked.trials,
+        "confirm": asked.confirm,
+    }
+    known = answers_here(run.folder)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "job.zip"
+        sent = write_archive(archive, package.files, manifest, program=asked.program)
+        job = cluster.start(
+            ENTRYPOINT,
+            archive=archive,
+            cpus=asked.cpus,
+            gpus=asked.gpus,
+            metadata={"nas_fpn": run.folder.name, "key": key},
+        )
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    stands = f"{storage.rstrip('/')}/{key}/{package.run}"
+    submitted = Submitted(cluster.address, job, key, storage, stands, since, known)
+    write_submitted(run.folder, submitted)
+    return submitted, package, sent
+
+
+def place(here: Path) -> Placed:
+    """In the job: put the run that was sent, in ``here``, where it is to stand on the cluster.
+
+    Its files replace those of an earlier job; of two records the longer one stays. Raises
+    :class:`RunError` where the records are not of one search.
+    """
+    manifest: Mapping[str, Any] = decoded(bounded(here / MANIFEST))
+    storage = Path(manifest["storage"]).expanduser()
+    if not storage.is_absolute():
+        raise RunError(
+            f"--storage {manifest['storage']}: should be a folder of the cluster, an absolute path "
+            "or one that begins with ~"
+        )
+    top = storage / manifest["key"]
+    for name, digest in manifest["files"].items():
+        content = (here / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise RunError(f"{name}: arrived damaged on the cluster\nsubmit the run again")
+        path = inside(top, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name == f"{manifest['run']}/history.jsonl" and path.is_file():
+            there = path.read_bytes()
+            match continued(content, there):
+                case "apart":
+                    raise RunError(
+                        f"{path}: this record, on the cluster, and the one that was sent are not "
+                        "of one search\nto go on with this one, move yours away and fetch; with "
+                        f"yours, delete {FILE} beside run.toml, and it begins at a new place"
+                    )
+                case "second" | "same":
+                    continue
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(content)
+        part.replace(path)
+    folder = inside(top, manifest["run"])
+    return Placed(
+        folder, top / INPUTS, manifest["workers"], manifest["trials"], manifest["confirm"]
+    )
+
+
+def continued(first: bytes, second: bytes) -> str:
+    r"""Which of two records goes on from the other: "first", "second", "same"; or they are "apart".
+
+    >>> continued(b"1\n", b"1\n2\n")
+    'second'
+    """
+    one, two = (record[: record.rfind(b"\n") + 1] for record in (first, second))
+    if one == two:
+        return "same"
+    if two.startswith(one):
+        return "second"
+    return "first" if one.startswith(two) else "apart"
+
+
+def _before(run: Run, cluster: Cluster) -> Submitted | None:
+    """The job before, if it was sent to this cluster; it has ended."""
+    if not (run.folder / FILE).is_file():
+        return None
+    before = read_submitted(run.folder)
+    if before.address != cluster.address:
+        return None
+    seen = cluster.look(before.job)
+    if seen is not None and not seen.over:
+        raise RunError(
+            f"{run.folder}: job {before.job} is {seen.state} there already\n"
+            f"nas-fpn status {run.folder} shows it, nas-fpn stop {run.folder} ends it"
+        )
+    return before
+
+
+def _simple(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-") or "run"
