@@ -17,8 +17,10 @@ __all__ = ["MOST_BYTES", "bounded", "check_facts", "check_name", "decoded", "ins
 MOST_BYTES = 1 << 24  # of one line of a record, and of any other text that a run folder holds
 MOST_DIGITS = 18  # of a whole number: what 64 bits hold
 MOST_WORKERS = 1 << 20
+MOST_MINUTES = 1e9
 
 _ROLES = {"winner", "baseline", "resized", "plain", "plain baseline"}  # of an explanation
+_COSTS = ("latency", "params", "gmacs", "none")  # that necks are made equal by
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -65,10 +67,17 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
     ``trials`` have been asked for so far. Raises KeyError, TypeError or ValueError.
     """
     kind = event["event"]
+    if "spent" in event:
+        _number(event["spent"], "spent")
     if kind == "run":
         _header(event)
     elif kind == "drift":
         _header(_of(event["header"], dict, "header"))
+    elif kind == "over":
+        _number(event["minutes"], "minutes")
+    elif kind == "plan":
+        if not 0 < _number(event["minutes"], "minutes") < MOST_MINUTES:
+            raise ValueError(f"minutes must be above 0, but got {event['minutes']}")
     elif kind == "budget":
         _of(event["trials"], int, "trials")
     elif kind == "verdict" and event.get("where") == "end to end":
@@ -123,6 +132,7 @@ def _end_to_end(event: Mapping[str, Any], trials: int) -> None:
     for name in ("image_size", "images"):
         _of(event[name], int, name)
     _number(event["error"], "error")
+    _known_cost(event)
     necks = set()
     for neck in _of(event["necks"], list, "necks"):
         necks.add(check_name(_of(neck, dict, "necks")["neck"], "neck"))
@@ -132,8 +142,11 @@ def _end_to_end(event: Mapping[str, Any], trials: int) -> None:
             _of(neck[name], str, name)
         for name in ("width", "repeats", "diverged"):
             _of(neck[name], int, name)
-        for name in ("width", "repeats"):
-            _of({name: 0, **_of(neck["was"] or {}, dict, "was")}[name], int, name)
+        was = neck["was"]
+        for name in () if was is None else ("width", "repeats"):
+            _of(_of(was, dict, "was")[name], int, name)
+        for seed in _of(neck["seeds"], list, "seeds"):
+            _of(seed, int, "seeds")
         for name in ("params_m", "gmacs", "latency_ms"):
             if _number(neck["cost"][name], name) <= 0:
                 raise ValueError(f"{name} must be above 0, but got {neck['cost'][name]}")
@@ -145,9 +158,11 @@ def _end_to_end(event: Mapping[str, Any], trials: int) -> None:
             raise ValueError("pairs must be of the necks")
         _of(pair["outcome"], str, "outcome")
         _of(pair["seeds"], int, "seeds")
-        _of(pair["detectable_seeds"] or 0, int, "detectable_seeds")
+        if pair["detectable_seeds"] is not None:
+            _of(pair["detectable_seeds"], int, "detectable_seeds")
         for name in ("difference", "half", "detectable"):
-            _number(pair[name] or 0, name)
+            if pair[name] is not None:
+                _number(pair[name], name)
         for name in ("low", "high") if pair["other_images"] is not None else ():
             _number(pair["other_images"][name], name)
     if not {event["best"], event["keep"]} <= {None, *necks}:
@@ -174,6 +189,11 @@ def _explanation(event: Mapping[str, Any], trials: int) -> None:
             _of(one[name], int, name)
     if not {one["role"] for one in event["variants"]} >= _ROLES:
         raise ValueError(f"variants must have {', '.join(sorted(_ROLES))}")
+
+
+def _known_cost(event: Mapping[str, Any]) -> None:
+    if _of(event["equal_cost"], str, "equal_cost") not in _COSTS:
+        raise ValueError(f"equal_cost must be of {', '.join(_COSTS)}")
 
 
 def _number(value: object, name: str) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.settings import BackboneSettings
 
-__all__ = ["Own", "build_own", "own_file"]
+__all__ = ["Own", "build_own", "code_of", "own_file"]
 
 NAME = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 PROBE = 256  # pixels: strides up to 256 are told apart
@@ -42,6 +42,11 @@ def own_file(name: str) -> tuple[Path, str] | None:
     """The file and the function of ``FILE.py:FUNCTION``; None for the name of a timm model."""
     found = NAME.fullmatch(name)
     return None if found is None else (Path(found["file"]), found["function"])
+
+
+def code_of(source: bytes, function: str) -> str:
+    """What names the code of an own backbone: the hash of its file, and the function in it."""
+    return f"{hashlib.sha256(source).hexdigest()}:{function}"
 
 
 def build_own(settings: BackboneSettings, *, seed: int) -> Own:
@@ -82,7 +87,7 @@ def build_own(settings: BackboneSettings, *, seed: int) -> Own:
         stages[level], channels[level] = place, feature.shape[1]
     return Own(
         net,
-        f"{sha}:{function}",
+        code_of(source, function),
         {level: stages[level] for level in sorted(stages)},
         {level: channels[level] for level in sorted(stages)},
     )

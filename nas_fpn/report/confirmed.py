@@ -112,7 +112,7 @@ def _neck_said(found: str, event: Event, necks: Mapping[str, Any]) -> str:
     beaten = [pair for pair in pairs if pair["outcome"] == "better"]
     others = [pair for pair in pairs if pair["outcome"] not in ("better", "not reached")]
     baselines = {necks[pair["control"]]["trial"] for pair in pairs}
-    said = []
+    said: list[str] = []
     for pair in (*beaten, *others):
         control = necks[pair["control"]]
         against = _label(control)

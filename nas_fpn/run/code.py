@@ -1,4 +1,4 @@
-"""The code of a run, kept beside its answer: the controller, the own words and the space it used.
+"""The code of a run, kept beside its answer: controller, own words, own backbone, and the space.
 
 A record names them by hash. The copies in ``code/`` say what that was when the originals are
 edited or gone, and a resume that meets other files says where the old ones are.
@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
+from nas_fpn.errors import RunError
+from nas_fpn.record import History
 from nas_fpn.run.question import Question
 from nas_fpn.strange import inside
 
-__all__ = ["code_files", "keep_code"]
+__all__ = ["check_backbone", "code_files", "keep_code"]
 
 
 def code_files(question: Question) -> dict[str, bytes]:
@@ -21,7 +23,29 @@ def code_files(question: Question) -> dict[str, bytes]:
         (question.controller_file, question.controller_source),
         *((Path(file.path), file.content) for file in question.space.words.files),
     ]
+    if question.backbone_file is not None and question.backbone_source is not None:
+        read.append((question.backbone_file, question.backbone_source))
     return {f"code/{_name(path, content)}": content for path, content in read}
+
+
+def check_backbone(folder: Path, history: History, question: Question) -> None:
+    """Hold the file of an own backbone against the one on record, before anything is made of it.
+
+    Raises:
+        RunError: where it is another, naming the copy of the old one.
+    """
+    drifts = [event["header"] for event in history.events if event["event"] == "drift"]
+    header = drifts[-1] if drifts else history.events[0] if history.events else {}
+    known, path = header.get("backbone"), question.backbone_file
+    if path is None or question.backbone_source is None or known is None:
+        return  # that there is one now and was none, or the other way round, the settings say
+    if sha256(question.backbone_source).hexdigest() != known:
+        copies = sorted((folder / "code").glob(f"*-{str(known)[:16]}{path.suffix}"))
+        was = "".join(f"as it was: {copy}\n" for copy in copies)
+        raise RunError(
+            f"{path}: is not the backbone that this run was begun with\n{was}"
+            "put it back, or start a run in another folder"
+        )
 
 
 def keep_code(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -17,6 +17,7 @@ from nas_fpn.lock import Lock
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Event, History, Record
 from nas_fpn.report import decide
+from nas_fpn.run.code import check_backbone
 from nas_fpn.run.conclude import conclude, scores_by_neck
 from nas_fpn.run.confirmed_weights import keep_confirmed
 from nas_fpn.run.contest import (
@@ -94,6 +95,7 @@ def _confirm(
     history, words = record.history, read_words(run)
     candidates(history, run.settings.objectives)  # that there is nothing to compare is said now
     question = read_question(run)
+    check_backbone(run.folder, history, question)
     prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
     bank = cached_bank(prepared.bank)
     check_same(history, bank, words)

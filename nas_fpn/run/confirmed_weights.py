@@ -18,7 +18,7 @@ from nas_fpn.language import Words, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import Entry, Event, History
 from nas_fpn.report import confirmed_brief, last_confirmed, name_of
-from nas_fpn.run.leave import STATISTICS
+from nas_fpn.run.leave import OWN_BACKBONE, STATISTICS
 from nas_fpn.run.settings import Run
 from nas_fpn.strange import inside
 
@@ -34,17 +34,21 @@ __all__ = [
 
 MARK = "trial.json"  # which trial of which record a folder holds
 DETECTOR = "detector"
-PARTS = ("detector.py", "config.json", "model.safetensors")
+PARTS = ("detector.py", "config.json", "model.safetensors", OWN_BACKBONE)
 
 
 @dataclass(frozen=True, slots=True)
 class EndToEnd:
-    """A neck trained end to end: its trial, folder, event "training", and event "verdict"."""
+    """A neck trained end to end: the run's folder, its trial, event "training", event "verdict"."""
 
+    run: Path
     entry: Entry
-    folder: Path
     training: Event
     verdict: Event
+
+    def file(self, name: str) -> Path:
+        """A file of its training. Raises RunError where it, or a link, leads out of the run."""
+        return inside(self.run, f"{self.training['folder']}/{name}")
 
 
 def end_to_end(run: Path, history: History) -> dict[str, EndToEnd]:
@@ -61,20 +65,24 @@ def end_to_end(run: Path, history: History) -> dict[str, EndToEnd]:
     for event in history.events:
         if event["event"] != "training" or event["reason"] is not None:
             continue
-        folder = inside(run, event["folder"])
+        one = EndToEnd(run, history.entries[event["trial"]], event, verdict)
         mine = event["seed"] in compared.get(event["neck"], [])[:1]
-        if mine and (folder / "neck" / "model.safetensors").is_file():
-            found[event["neck"]] = EndToEnd(history.entries[event["trial"]], folder, event, verdict)
+        if mine and one.file("neck/model.safetensors").is_file():
+            found[event["neck"]] = one
     return found
 
 
 def export_end_to_end(one: EndToEnd, to: Path, *, words: Words, form: Form = PLAIN) -> None:
-    """Export the neck to ``to``, its detector to ``to/detector``, and say where both come from."""
+    """Export the neck to ``to``, its detector to ``to/detector``, and say where both come from.
+
+    Raises:
+        RunError: where a file of the training is a link that leads out of the run.
+    """
     training, verdict = one.training, one.verdict
     architecture = parse(training["text"], words=words)
-    settings: Mapping[str, Any] = json.loads((one.folder / "neck" / "config.json").read_text())
+    settings: Mapping[str, Any] = json.loads(one.file("neck/config.json").read_text())
     neck = Neck(architecture, settings["in_channels"], seed=0)
-    neck.load_state_dict(load_file(one.folder / "neck" / "model.safetensors"))
+    neck.load_state_dict(load_file(one.file("neck/model.safetensors")))
     export_neck(
         neck.eval(),
         to,
@@ -97,12 +105,13 @@ def export_end_to_end(one: EndToEnd, to: Path, *, words: Words, form: Form = PLA
         },
         form=form,
     )
-    shutil.copyfile(one.folder / "neck" / STATISTICS, to / STATISTICS)
+    shutil.copyfile(one.file(f"neck/{STATISTICS}"), to / STATISTICS)
     shutil.rmtree(to / DETECTOR, ignore_errors=True)
-    (to / DETECTOR).mkdir()
-    for name in PARTS:
-        shutil.copyfile(one.folder / name, to / DETECTOR / name)
-    shutil.copytree(one.folder / "neck", to / DETECTOR / "neck")
+    (to / DETECTOR / "neck").mkdir(parents=True)
+    names = [*PARTS, *(f"neck/{path.name}" for path in sorted(one.file("neck").iterdir()))]
+    for name in names:
+        if (path := one.file(name)).is_file():
+            shutil.copyfile(path, to / DETECTOR / name)
     (to / MARK).write_text(json.dumps(_mark(one), indent=2) + "\n", encoding="utf-8")
 
 

@@ -21,6 +21,7 @@ from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.train import pick_device, train
 from nas_fpn.record import Event, History, Record, read_history
 from nas_fpn.report import Explained, explained
+from nas_fpn.run.code import check_backbone
 from nas_fpn.run.confirm import check_same
 from nas_fpn.run.equal_cost import Frame
 from nas_fpn.run.explain_plan import (
@@ -114,6 +115,7 @@ def _explain(
     winner, control = explained_pair(run, history, trial)  # what is missing is said now
     random = None if against is None else _random_event(history, against)
     question = read_question(run)
+    check_backbone(run.folder, history, question)
     prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
     bank = cached_bank(prepared.bank)
     check_same(history, bank, words)

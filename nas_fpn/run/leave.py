@@ -18,9 +18,10 @@ from nas_fpn.detect.build import heads_of
 from nas_fpn.detect.consistent import inference_state_dict
 from nas_fpn.detect.dataset import Category
 from nas_fpn.detect.recursive import RecursiveBackboneWithNeck, make_switchable
+from nas_fpn.errors import RunError
 from nas_fpn.export.operations import definitions
 from nas_fpn.proxy.backbone import Backbone
-from nas_fpn.proxy.own_backbone import own_file
+from nas_fpn.proxy.own_backbone import code_of, own_file
 from nas_fpn.run import alone
 from nas_fpn.run.alone import detect, read_parts
 from nas_fpn.training import Standardised, write_tensors
@@ -94,7 +95,13 @@ def _net(backbone: Backbone, folder: Path) -> dict[str, Any]:
         net: Any = backbone.net
         return {"name": backbone.settings.name, "out_indices": list(net.feature_info.out_indices)}
     path, function = own
-    (folder / OWN_BACKBONE).write_bytes(path.read_bytes())
+    source = path.read_bytes()
+    if backbone.code != code_of(source, function):
+        raise RunError(
+            f"{path}: has changed while its detector was trained\n"
+            "put it back: the same command then ends the training"
+        )
+    (folder / OWN_BACKBONE).write_bytes(source)
     return {"name": function, "file": OWN_BACKBONE}
 
 

@@ -27,6 +27,7 @@ from nas_fpn.language import (
 )
 from nas_fpn.language.features import features
 from nas_fpn.language.names import is_backbone, level_of
+from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.record import Genotype
 from nas_fpn.run.own_words import prove_words, read_words
 from nas_fpn.run.settings import Run
@@ -64,7 +65,8 @@ class Question:
     """What the names in a ``run.toml`` mean: files found and read, baselines fitted.
 
     ``levels`` are those that the backbone has to give; ``warmup_neck`` is an FPN. The sources are
-    what the files held when they were read: an edit in the meantime changes nothing.
+    what the files held when they were read: an edit in the meantime changes nothing. Those of the
+    backbone are None where it is timm's.
     """
 
     space: Space
@@ -72,6 +74,8 @@ class Question:
     space_source: bytes
     controller_file: Path
     controller_source: bytes
+    backbone_file: Path | None
+    backbone_source: bytes | None
     frame: Frame
     levels: tuple[int, ...]
     baselines: tuple[Fitted, ...]
@@ -103,6 +107,9 @@ def read_question(run: Run) -> Question:
         controller = find_controller(settings.controller, base=run.folder)
     except RunError as fault:
         faults.append(str(fault))
+    own = own_file(run.backbone.name)
+    if own is not None and not own[0].is_file():
+        faults.append(f"backbone.name = {run.settings.backbone.name!r}: {own[0]}: no such file")
     if frame is None or controller is None:
         raise _faults(run, faults)
     baselines = []
@@ -119,6 +126,8 @@ def read_question(run: Run) -> Question:
         space_source=path.read_bytes(),
         controller_file=controller,
         controller_source=controller.read_bytes(),
+        backbone_file=None if own is None else own[0],
+        backbone_source=None if own is None else own[0].read_bytes(),
         frame=frame,
         levels=tuple(
             sorted({*frame.reads, *(k for one in baselines for k in lower(one.neck).inputs)})

@@ -22,6 +22,7 @@ from nas_fpn.export import export_neck
 from nas_fpn.language import SHIPPED, Architecture, Words, identity, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.backbone import Backbone, build_backbone
+from nas_fpn.proxy.own_backbone import code_of, own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings
 from nas_fpn.record import Report
 from nas_fpn.run.data import Data, read_data
@@ -295,11 +296,18 @@ def _question(job: TrainJob) -> dict[str, Any]:
         "detector": job.detector.model_dump(mode="json"),
         "training": job.training.model_dump(mode="json"),
         "backbone": job.backbone.model_dump(mode="json"),
+        "code": _code(job.backbone.name),
         "warmed": None if job.warmed is None else str(job.warmed),
         "data": job.data.model_dump(mode="json"),
         "seed": job.seed,
         "split": job.split,
     }
+
+
+def _code(name: str) -> str | None:
+    """The code of an own backbone: a training does not go on with another, nor silently anew."""
+    own = own_file(name)
+    return code_of(own[0].read_bytes(), own[1]) if own is not None and own[0].is_file() else None
 
 
 def _fingerprint(question: Mapping[str, Any], parts: _Parts, data: Data) -> str:

@@ -83,10 +83,11 @@ def _question(header: Event) -> dict[str, Any]:
 def _copies(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     """Where the code is that the run was begun with, of what has changed."""
     words = old.get("words") or {}
-    before = {**{k: old.get(k) for k in ("space", "controller")}, **words}
-    after = {**{k: new.get(k) for k in ("space", "controller")}, **(new.get("words") or {})}
+    files = ("space", "controller", "backbone")
+    before = {**{k: old.get(k) for k in files}, **words}
+    after = {**{k: new.get(k) for k in files}, **(new.get("words") or {})}
     for name, digest in before.items():
-        if digest != after.get(name):
+        if digest is not None and digest != after.get(name):
             for copy in sorted(folder.glob(f"*-{str(digest)[:16]}.*")):
                 yield f"  {name} as it was: {copy}"
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.errors import RunError
+from nas_fpn.record import History
 from nas_fpn.run import read_run
-from nas_fpn.run.code import code_files, keep_code
-from nas_fpn.run.question import read_question
+from nas_fpn.run.code import check_backbone, code_files, keep_code
+from nas_fpn.run.question import Question, read_question
 from nas_fpn.search import load_controller
 from tests.search.fakes import HEADER, PROBLEM, with_loop
 
@@ -53,6 +54,49 @@ def test_a_changed_controller_is_named_with_the_copy_of_the_old_one(tmp_path: Pa
     assert f'controller was "{old}" and is now "{new}"' in said
     assert f"controller as it was: {tmp_path / 'code' / f'mine-{old[:16]}.py'}" in said
     assert "--accept-drift" in said
+
+
+def own_backbone(folder: Path, source: str) -> Question:
+    (folder / "mine.py").write_text(source)
+    (folder / "run.toml").write_text('space = "quick"\n[backbone]\nname = "mine.py:build"\n')
+    return read_question(read_run(folder))
+
+
+def test_an_own_backbone_is_copied_too(tmp_path: Path) -> None:
+    keep_code(tmp_path, code_files(own_backbone(tmp_path, "def build(): ...")))
+    (copy,) = (tmp_path / "code").glob("mine-*.py")
+    assert copy.read_text() == "def build(): ..."
+    assert sha256(b"def build(): ...").hexdigest().startswith(copy.stem.partition("-")[2])
+
+
+def test_another_backbone_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:
+    question = own_backbone(tmp_path, "old = 1")
+    keep_code(tmp_path, code_files(question))
+    old, new = (sha256(source).hexdigest() for source in (b"old = 1", b"new = 2"))
+    begun = {"event": "run", "version": 1, "backbone": old}
+    check_backbone(tmp_path, History((begun,)), question)
+    check_backbone(tmp_path, History(), question)
+    changed = own_backbone(tmp_path, "new = 2")
+    with pytest.raises(RunError) as raised:
+        check_backbone(tmp_path, History((begun,)), changed)
+    assert str(raised.value) == (
+        f"{tmp_path / 'mine.py'}: is not the backbone that this run was begun with\n"
+        f"as it was: {tmp_path / 'code' / f'mine-{old[:16]}.py'}\n"
+        "put it back, or start a run in another folder"
+    )
+    drift = {"event": "drift", "header": {**begun, "backbone": new}, "differences": []}
+    check_backbone(tmp_path, History((begun, drift)), changed)
+    with pytest.raises(RunError, match="this run was begun as another"):
+        path = tmp_path / "history.jsonl"
+        with_loop(path, lambda loop: None, header={**HEADER, "backbone": old})
+        with_loop(path, lambda loop: None, header={**HEADER, "backbone": new})
+
+
+def test_a_backbone_that_is_not_there_is_named(tmp_path: Path) -> None:
+    own_backbone(tmp_path, "")
+    (tmp_path / "mine.py").unlink()
+    with pytest.raises(RunError, match=r"backbone\.name = 'mine\.py:build': .*: no such file"):
+        read_question(read_run(tmp_path))
 
 
 def test_what_runs_is_what_is_hashed_and_no_bytecode_beside_it(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from nas_fpn.cli import main
 from nas_fpn.errors import RunError
-from nas_fpn.report import open_run, report_html
+from nas_fpn.record import read_history
+from nas_fpn.report import answer_json, answer_text, open_run, report_html
 from nas_fpn.report.dashboard import Followed
 from nas_fpn.report.drawings import DrawnOnDemand
 from nas_fpn.report.optuna_store import in_memory
@@ -212,6 +213,110 @@ def linked_space(run: Path, outside: Path) -> None:
     change(run, 0, settings={"space": "x.space"})
 
 
+def line_of(run: Path, kind: str, **facts: Any) -> dict[str, Any]:
+    """A line that a verb after the search puts on record, sound but for ``facts``."""
+    asked = [json.loads(row) for row in (run / "history.jsonl").read_text().splitlines()][1:]
+    necks = [row for row in asked if row["event"] == "ask"]
+    found, control = necks[4], necks[2]
+    of = {"neck": found["neck"], "trial": found["trial"], "text": found["text"]}
+    member = {
+        "role": "found", "name": "x", "width": 64, "repeats": 0, "was": None, "diverged": 0,
+        "cost": {"params_m": 0.5, "gmacs": 0.4, "latency_ms": 23.0},
+        "seeds": [101, 102], "scores": {"ap": [0.2, 0.3]},
+    }  # fmt: skip
+    ours = {**member, "neck": found["neck"], "trial": found["trial"]}
+    theirs = {**member, "neck": control["neck"], "trial": control["trial"], "role": "control"}
+    pair = {
+        "found": found["neck"], "control": control["neck"], "outcome": "better", "seeds": 2,
+        "difference": 0.1, "half": 0.05, "sd": 0.01, "detectable": 0.1, "detectable_seeds": 2,
+        "other_images": {"low": 0.0, "high": 0.1, "seeds_error": 0.1, "images_error": 0.1},
+    }  # fmt: skip
+    variant = {"label": "x", "kind": "", "width": 64, "params": 1, "macs": 1, **of}
+    roles = ("winner", "baseline", "resized", "plain", "plain baseline", "change")
+    sound: dict[str, dict[str, Any]] = {
+        "confirm": {
+            "of": "0" * 16, "objective": "ap", "equal_cost": "latency", "seeds": [101, 102],
+            "plan": {
+                "pairs": [[found["neck"], control["neck"]]], "min_seeds": 2, "max_seeds": 2,
+                "error": 0.05, "give_up": True,
+            },
+            "contenders": [{k: v for k, v in one.items() if k not in ("seeds", "scores")}
+                           for one in (ours, theirs)],
+        },
+        "training": {
+            **of, "of": "0" * 16, "role": "found", "seed": 101, "split": "test", "steps": 2,
+            "scores": {"ap": 0.2}, "seconds": 1.0, "folder": f"confirm/{found['neck']}-101",
+            "detections": "0" * 64, "reason": None,
+        },
+        "verdict": {
+            "where": "end to end", "of": "0" * 16, "split": "test", "objective": "ap",
+            "equal_cost": "latency", "detector": "fcos", "backbone": "x", "image_size": 64,
+            "images": 4, "error": 0.05, "max_seeds": 2, "necks": [ours, theirs], "pairs": [pair],
+            "best": found["neck"], "keep": control["neck"], "ended": "decided", "seconds": 1.0,
+        },
+        "screening": {
+            "of": "0" * 16, "neck": found["neck"], "seed": 1001, "split": "val",
+            "scores": {"ap": 0.2},
+        },
+        "explain": {
+            "of": "0" * 16, "trial": found["trial"], "control": control["trial"],
+            "nearest": control["trial"], "objective": "ap", "split": "test", "seeds": [2001],
+            "equal_cost": "params", "left_out": 0,
+            "variants": [{**variant, "role": role} for role in roles],
+        },
+        "ablation": {
+            "of": "0" * 16, "neck": found["neck"], "text": found["text"], "seed": 2001,
+            "split": "test", "steps": 2, "scores": {"ap": 0.2}, "seconds": 1.0, "reason": None,
+        },
+        "against": {"run": "x", "controller": "random_search", "objective": "ap", "scores": [0.2]},
+    }  # fmt: skip
+    return {"event": kind, **sound[kind], **facts}
+
+
+LATER = ("confirm", "training", "verdict", "screening", "explain", "ablation", "against")
+
+
+def later(run: Path, outside: Path, **facts: Any) -> None:
+    """All that the verbs after a search put on record, and ``facts`` of each."""
+    lines = [line_of(run, kind) for kind in LATER]
+    for line in lines:
+        for name in facts.keys() & line.keys():
+            line[name] = facts[name]
+        add(run, json.dumps(line) + "\n")
+
+
+def later_texts(run: Path, outside: Path) -> None:
+    names = ("backbone", "detector", "ended", "equal_cost", "kind", "label", "name", "objective",
+             "outcome", "reason", "role", "run", "split", "text")  # fmt: skip
+    for kind in LATER:
+        add(run, json.dumps(everywhere(line_of(run, kind), dict.fromkeys(names, INJECTION))) + "\n")
+
+
+def everywhere(value: Any, facts: dict[str, Any]) -> Any:
+    """The value with these facts wherever they stand in it."""
+    if isinstance(value, dict):
+        rows = ((k, facts[k] if k in facts else everywhere(v, facts)) for k, v in value.items())
+        return dict(rows)
+    return [everywhere(one, facts) for one in value] if isinstance(value, list) else value
+
+
+def facts_of(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value) - {"event"} | {name for one in value.values() for name in facts_of(one)}
+    return set().union(*map(facts_of, value)) if isinstance(value, list) else set()
+
+
+def trainings_elsewhere(run: Path, outside: Path) -> None:
+    later(run, outside, folder="../../home")
+
+
+def linked_trainings(run: Path, outside: Path) -> None:
+    """A neck confirmed end to end, whose files are links to what is nobody's business."""
+    later(run, outside)
+    (run / "confirm").mkdir()
+    (run / line_of(run, "training")["folder"]).symlink_to(outside)
+
+
 def text(line: str | bytes) -> Harm:
     def harm(run: Path, outside: Path) -> None:
         add(run, line)
@@ -263,6 +368,14 @@ HARMS: dict[str, Harm] = {
     "a verdict on nothing": text('{"event": "verdict", "trial": 99, "control": -1}\n'),
     "a budget of text": text('{"event": "budget", "trials": "many"}\n'),
     "a drift of nothing": text('{"event": "drift"}\n'),
+    "lines of later verbs": later,
+    "injected texts in lines of later verbs": later_texts,
+    "necks that climb in lines of later verbs": lambda run, outside: later(
+        run, outside, neck="../../../home/new", best="../../home", keep="../../home"
+    ),
+    "necks that nobody asked for": lambda run, outside: later(run, outside, trial=99, nearest=-1),
+    "trainings elsewhere": trainings_elsewhere,
+    "linked trainings": linked_trainings,
     "a deep run.toml": toml("x = " + "[" * 10**5 + "]" * 10**5),
     "a huge number in run.toml": toml("seed = " + "9" * 10**5),
     "a large run.toml": toml("# " + "x" * 10**6),
@@ -287,6 +400,22 @@ def test_who_looks_runs_nothing_and_writes_nothing_outside(
     assert {path.name for path in tmp_path.iterdir()} <= {"to", "home", "runs"}
     said = "".join(content.decode(errors="replace") for content in files(to).values())
     assert "the secret" not in said
+
+
+@pytest.mark.parametrize("wrong", [None, INJECTION, 10**17, -1, [[]], {}], ids=repr)
+def test_a_wrong_fact_of_a_later_verb_is_a_message_or_is_shown(folder: Path, wrong: Any) -> None:
+    path = folder / "history.jsonl"
+    later(folder, folder)
+    whole = path.read_bytes()
+    for kind in LATER:
+        for name in sorted(facts_of(line_of(folder, kind))):
+            line = everywhere(line_of(folder, kind), {name: wrong}) | {"event": kind}
+            add(folder, json.dumps(line) + "\n")
+            with contextlib.suppress(RunError):
+                history = read_history(path)
+                said = f"{answer_text(history)}{json.dumps(answer_json(history))}"
+                assert said, f"{kind}: {name}"
+            path.write_bytes(whole)
 
 
 def test_a_line_of_fifty_megabytes_is_refused(folder: Path, ran: Path, tmp_path: Path) -> None:
