@@ -2,15 +2,20 @@
 
 from nas_fpn.run.best import export_from_run, export_untrained, trial_entry
 from nas_fpn.run.calibrate import calibrate_run
+from nas_fpn.run.clock import command_began
 from nas_fpn.run.confirm import Confirmed, confirm_run
 from nas_fpn.run.explain import explain_run
 from nas_fpn.run.follow import follow, is_over
 from nas_fpn.run.look import Look, rows
 from nas_fpn.run.own_words import prove_words, read_words, words_for
+from nas_fpn.run.plan import TimePlan
+from nas_fpn.run.plan_run import Outlook, plan_run
+from nas_fpn.run.plan_text import plan_json, plan_text
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Checked, Drive, Event, drive_here, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
 from nas_fpn.run.start import data_files, run_toml, start_run
+from nas_fpn.run.timed import Planned
 from nas_fpn.run.train import TrainJob, run_train
 from nas_fpn.run.watch import Watch, watch_of
 from nas_fpn.run.whole import add_run_backbone, export_with_backbone
@@ -22,13 +27,17 @@ __all__ = [
     "Drive",
     "Event",
     "Look",
+    "Outlook",
+    "Planned",
     "Run",
     "RunSettings",
     "Step",
+    "TimePlan",
     "TrainJob",
     "Watch",
     "add_run_backbone",
     "calibrate_run",
+    "command_began",
     "confirm_run",
     "data_files",
     "drive_here",
@@ -38,6 +47,9 @@ __all__ = [
     "export_with_backbone",
     "follow",
     "is_over",
+    "plan_json",
+    "plan_run",
+    "plan_text",
     "prove_words",
     "read_run",
     "read_words",

@@ -3,11 +3,13 @@
 Nothing is locked and nothing is changed; a last line that is not whole yet is left for later.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 
 from nas_fpn.record import Entry, History, add_trial, read_history
 from nas_fpn.record import Event as Line
 from nas_fpn.report import best_entry, proxy_checks
+from nas_fpn.run.clock import minutes_on_record
 from nas_fpn.run.search import Begun, Checked, Event
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.search import Asked, Over, Paused, Promoted, Reported, Told, budget_on_record, trained
@@ -45,10 +47,11 @@ def is_over(history: History, settings: RunSettings) -> bool:
     No line says so by itself. It has ended when no trial is under way or paused and as many are
     trained as were asked for, or the last :data:`FREE` proposals in a row needed no training
     (the space has nothing new). After it comes the check on test: unless ``confirm.seeds`` is 0,
-    or a neck or a baseline is missing, a "verdict" on the best of both must be there.
+    or a neck or a baseline is missing, a "verdict" on the best of both must be there. Where time
+    ended it the line "over" says so, after the check.
     """
     ended = _ended(history, settings)
-    if ended is None or not settings.confirm.seeds:
+    if ended is None or ended.late or not settings.confirm.seeds:
         return ended is not None
     objective, entries = settings.objectives[0], history.entries
     found = best_entry([one for one in entries if not one.is_baseline], objective)
@@ -118,12 +121,26 @@ def _ended(history: History, settings: RunSettings) -> Over | None:
     entries = history.entries
     if any(entry.outcome is None for entry in entries):
         return None
+    if _is_late(history):
+        return Over(trained(entries), exhausted=False, late=True)
     if sum(entry.is_baseline for entry in entries) < len(settings.baselines):
         return None
     done = trained(entries)
     wanted = budget_on_record(history) or settings.budget.trials
+    if minutes_on_record(history) is not None and settings.most_trials is None:
+        wanted = sys.maxsize
     exhausted = _free_in_a_row(history) >= FREE
     return Over(done, exhausted=done < wanted) if done >= wanted or exhausted else None
+
+
+def _is_late(history: History) -> bool:
+    """Whether the time is over, and nobody has gone on since."""
+    for line in reversed(history.events):
+        if line["event"] == "over":
+            return True
+        if line["event"] in {"ask", "tell", "plan", "budget"}:
+            return False
+    return False
 
 
 def _free_in_a_row(history: History) -> int:

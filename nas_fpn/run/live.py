@@ -52,12 +52,16 @@ def views(run: Run) -> dict[str, Callable[[], View]]:
 
 
 def followed(
-    record: Path, steps: Iterator[Said], wanted: Mapping[str, Callable[[], View]]
+    record: Path,
+    steps: Iterator[Said],
+    wanted: Mapping[str, Callable[[], View]],
+    *,
+    patience: Callable[[], float] = lambda: PATIENCE,
 ) -> Iterator[Said | Noted]:
     """The steps of a search as they come, shown on their way; what fails there is noted.
 
-    ``record`` has begun. Closed early, it waits a moment only: what is not shown then comes with
-    the next session.
+    ``record`` has begun. ``patience()`` is how many seconds it waits at the end. Closed early, it
+    waits a moment only: what is not shown then comes with the next session.
     """
     if not wanted:
         yield from steps
@@ -69,8 +73,9 @@ def followed(
             if isinstance(step, Asked | Reported | Paused | Promoted | Told):
                 follower.put(step.entry)
             yield from follower.noted()
-        if not follower.end(PATIENCE):
-            yield Noted(f"{' and '.join(wanted)}: not done after {PATIENCE:.0f} s; left behind")
+        most = min(max(patience(), 0.0), PATIENCE)
+        if not follower.end(most):
+            yield Noted(f"{' and '.join(wanted)}: not done after {most:.0f} s; left behind")
         yield from follower.noted()
     finally:
         follower.end(HURRY)

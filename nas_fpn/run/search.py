@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -25,15 +26,29 @@ from nas_fpn.lock import Lock
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.record import Event as Line
-from nas_fpn.report import proxy_checks
+from nas_fpn.report import proxy_checks, trust_said
 from nas_fpn.run.best import export_best
-from nas_fpn.run.code import code_files, keep_code
-from nas_fpn.run.live import followed, views
+from nas_fpn.run.calibrate import keep_calibration
+from nas_fpn.run.clock import minutes_on_record
+from nas_fpn.run.code import check_backbone, code_files, keep_code
+from nas_fpn.run.live import PATIENCE, followed, views
 from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
+from nas_fpn.run.timed import (
+    Planned,
+    in_time,
+    learning,
+    minutes_wanted,
+    over_event,
+    plan_event,
+    planned_steps,
+    run_clock,
+    start_plan,
+    within,
+)
 from nas_fpn.run.trainer import Trainer, cached_bank, neck_cost
 from nas_fpn.run.verdict import Checked, check_on_test
 from nas_fpn.search import (
@@ -70,7 +85,7 @@ class Begun:
     checks: tuple[Line, ...] = ()
 
 
-Event = Step | Begun | Checked | Progress
+Event = Step | Begun | Planned | Checked | Progress
 Drive = Callable[[Run, Loop, Trainer], Iterator[Progress]]
 
 
@@ -83,12 +98,15 @@ def search_run(
     run: Run,
     *,
     trials: str | None = None,
+    minutes: str | None = None,
+    began: float | None = None,
     accept_drift: bool = False,
     drive: Drive = drive_here,
 ) -> Generator[Event, None, None]:
     """Search, or go on; then check the best on test and export it to ``best/``. Yields events.
 
-    ``trials`` is a new budget: "80" in all, or "+100" beyond what the run was last asked for.
+    ``trials`` is a new budget: "80" in all, or "+100" beyond what the run was last asked for; so
+    are ``minutes``, whose clock starts at ``began``, as ``time.monotonic()`` has it; None: now.
     ``drive`` trains the trials: ``drive_here``, or ``drive_on_ray`` of ``nas_fpn.run.on_ray``.
 
     Raises:
@@ -98,21 +116,34 @@ def search_run(
         FloatingPointError: when the backbone's warm-up diverged.
         OSError: where the run's folder takes no more; what is on record stays.
     """
+    began = time.monotonic() if began is None else began
     with Lock(run.folder / "history.lock") as lock:  # before the bank: two would write it at once
         if lock.left is not None:
             yield Noted(f"the search before ended unawares ({lock.left}); it goes on")
-        yield from _search(run, lock, trials=trials, accept_drift=accept_drift, drive=drive)
+        asked = (trials, minutes)
+        yield from _search(run, lock, asked, began, accept_drift=accept_drift, drive=drive)
 
 
 def _search(
-    run: Run, lock: Lock, *, trials: str | None, accept_drift: bool, drive: Drive
+    run: Run,
+    lock: Lock,
+    asked: tuple[str | None, str | None],
+    began: float,
+    *,
+    accept_drift: bool,
+    drive: Drive,
 ) -> Generator[Event, None, None]:
     torch.set_num_threads(run.settings.proxy.threads)
+    trials, minutes = asked
     settings = run.settings
     history_path = run.folder / "history.jsonl"
     history = read_history(history_path)
     wanted = trials_wanted(settings, budget_on_record(history), trials)
+    minutes_asked = minutes_wanted(run, minutes_on_record(history), minutes)
+    clock = run_clock(run, history, minutes_asked, began=began)
     question = read_question(run)
+    if not accept_drift:
+        check_backbone(run.folder, history, question)  # now, not after a warm-up
     space = question.space
     prior = _prior(run, question, history)
 
@@ -134,11 +165,17 @@ def _search(
         return problem, controller
 
     ask(dict.fromkeys(question.levels, 1))  # its settings are wrong now, not after the warm-up
-    prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
+    steps_to = prepare(run, question.levels, warmup_neck=question.warmup_neck)
+    prepared = yield from within(steps_to, clock, run)
     notes = (*prepared.notes, *(one.note for one in question.baselines), *prior.notes)
     bank = cached_bank(prepared.bank)
     _check_objectives(settings, bank)
     problem, controller = ask(bank.channels)
+    planned, most = None, None
+    if clock is not None:
+        most = settings.most_trials if trials is None else wanted
+        run, planned, wanted = yield from start_plan(run, question, bank, clock, history, most)
+        settings = run.settings
 
     def facts(genotype: Genotype) -> NeckFacts:
         return _facts(decode(space, genotype), bank)
@@ -155,6 +192,8 @@ def _search(
         limits=_limits(settings),
         halving=settings.halving,
         accept_drift=accept_drift,
+        clock=clock,
+        open_ended=clock is not None and most is None,
     )
     trainer = Trainer(
         prepared.bank,
@@ -170,21 +209,38 @@ def _search(
         if record.history.torn is not None:
             yield Noted(record.history.torn)
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
+        plan_made = None if planned is None else planned.plan
+        if kept := planned_steps(history, plan_made):
+            header["plan"] = dict(kept)
         if prior.genotypes:
             header["prior"] = json.loads(json.dumps(asdict(prior)))  # as the record gives it back
         loop = Loop(record, controller, plan, header=header)
         keep_code(run.folder, code_files(question))
+        keep_calibration(run.folder, record)
         checks = proxy_checks(history.events)
+        if plan_made is not None:
+            record.append(plan_event(plan_made))
+        if planned is not None:
+            yield planned
         yield Begun(wanted, len(plan.baselines), loop.entries, notes, checks)
 
         def steps() -> Generator[Progress | Step | Checked, None, None]:
-            yield from tidied(checkpoint_folder(run), loop, drive(run, loop, trainer))
-            yield from check_on_test(run, record, record.history, loop.entries, trainer)
+            yield from tidied(
+                checkpoint_folder(run), loop, learning(drive(run, loop, trainer), clock)
+            )
+            yield from check_on_test(
+                run, record, record.history, loop.entries, trainer, clock=clock
+            )
+            if clock is not None and not clock.is_closed and (over := loop.ending()).late:
+                record.append(over_event(clock, over.trained))
 
         with closing(steps()) as trained:  # an interrupt stops the workers at once
-            yield from followed(history_path, trained, views(run))
+            patience = clock.to_end if clock is not None else lambda: PATIENCE
+            yield from followed(history_path, trained, views(run), patience=patience)
         entries = loop.entries
-    yield from export_best(run, entries, trainer, notes=notes)
+    if (trust := trust_said(read_history(history_path))) is not None:
+        yield Noted(trust)
+    yield from in_time(export_best(run, entries, trainer, notes=notes), clock, run.folder)
 
 
 def trials_wanted(settings: RunSettings, on_record: int | None, asked: str | None) -> int:
@@ -262,11 +318,13 @@ def _header(
     space, controller = (hashlib.sha256(source).hexdigest() for source in sources)
     own = [file.sha256 for file in question.space.words.files]
     words = dict(zip(run.settings.words, own, strict=True))
+    backbone = question.backbone_source
     return {
         "seed": run.settings.seed,
         "space": space,
         "controller": controller,
         **({"words": words} if words else {}),
+        **({} if backbone is None else {"backbone": hashlib.sha256(backbone).hexdigest()}),
         "bank": bank.key,
         "settings": settings,
         "packages": _packages(),

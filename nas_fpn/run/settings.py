@@ -19,11 +19,13 @@ from nas_fpn.detect.settings import DetectorSettings
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
+from nas_fpn.proxy.url import is_url
 from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.confirm_settings import ConfirmSettings
 from nas_fpn.run.explain_settings import ExplainSettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
-from nas_fpn.strange import bounded
+from nas_fpn.strange import MOST_BYTES as MOST_LINE
+from nas_fpn.strange import bounded, decoded
 from nas_fpn.training.settings import TrainingSettings
 
 __all__ = ["Run", "RunSettings", "changed", "read_run"]
@@ -42,7 +44,17 @@ class BudgetSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trials: int = Field(50, ge=1, description="proposals of the controller, beyond the baselines")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="of the whole run, from the command to best/; absent: as long as it takes",
+    )
+    trials: int = Field(
+        50,
+        ge=1,
+        description="proposals of the controller, beyond the baselines; with minutes at most so "
+        "many, or, without this line, as many as fit",
+    )
     halving: Literal["none", "stop", "promote"] = Field(
         "none", description="train all to the end; or stop poor trials; or pause all, promote good"
     )
@@ -196,6 +208,13 @@ class RunSettings(BaseModel):
         return Halving(rungs, eta, promotes=self.budget.halving == "promote")
 
     @property
+    def most_trials(self) -> int | None:
+        """What ``trials`` bounds; None: minutes alone do."""
+        budget = self.budget
+        is_bound = budget.minutes is None or "trials" in budget.model_fields_set
+        return budget.trials if is_bound else None
+
+    @property
     def trial_seconds(self) -> float | None:
         """How long a trial may train at a stretch; None: as long as it takes."""
         minutes = self.budget.trial_minutes
@@ -235,12 +254,15 @@ class Run:
 def read_run(run: Path) -> Run:
     """Read ``run.toml`` in the folder ``run`` (or the file itself).
 
+    A run that was planned keeps the number of steps that its record begins with.
+
     Raises:
         RunError: naming every wrong setting of the file at once.
     """
     path = run if run.suffix == ".toml" else run / "run.toml"
     settings = _validated(path, _parsed(path))
     folder = path.parent.resolve()
+    settings = _as_planned(settings, folder / "history.jsonl")
     return Run(
         folder=folder,
         settings=settings,
@@ -326,15 +348,32 @@ def _near(name: str, known: tuple[str, ...]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def _as_planned(settings: RunSettings, record: Path) -> RunSettings:
+    """The settings with the steps of the plan that a record begins with, if it was of these."""
+    if not record.is_file():
+        return settings
+    with record.open("rb") as file:
+        line = file.readline(MOST_LINE)
+    try:
+        plan = decoded(line).get("plan") or {}
+        steps, most = plan.get("steps"), plan.get("most_steps")
+    except (AttributeError, ValueError):  # whoever reads the record says what is wrong with it
+        return settings
+    if most != settings.proxy.steps or not isinstance(steps, int) or not 0 < steps <= most:
+        return settings
+    return settings.model_copy(update={"proxy": settings.proxy.model_copy(update={"steps": steps})})
+
+
 def _absolute(data: DataSettings, folder: Path) -> DataSettings:
     named = {key: getattr(data, key) for key in ("images", "train", "val", "test", "warmup")}
     return data.model_copy(
-        update={k: (folder / v).resolve() for k, v in named.items() if v is not None}
+        update={k: (folder / v).resolve() for k, v in named.items() if isinstance(v, Path)}
     )
 
 
 def _weights(weights: str, folder: Path) -> str:
-    return weights if weights in ("imagenet", "none", "own") else str(folder / weights)
+    named = weights in ("imagenet", "none", "own") or is_url(weights)
+    return weights if named else str(folder / weights)
 
 
 def _backbone(name: str, folder: Path) -> str:

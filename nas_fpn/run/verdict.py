@@ -3,19 +3,23 @@
 The search chose on val, and the best of many is flattered there. So both are trained again in the
 proxy with seeds that the search has not used, the same ones for both, and scored on the test split,
 which nothing has seen. Still a proxy: the backbone stays frozen.
+
+Where the run's time is bounded there are as many seeds as fit, whatever they say.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from nas_fpn.language import parse
 from nas_fpn.proxy.train import train
 from nas_fpn.record import Entry, Event, History, Record
 from nas_fpn.report import best_entry, proxy_checks
+from nas_fpn.run.clock import RunClock
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
+from nas_fpn.search.limit import Late, alarm
 
 __all__ = ["Checked", "check_on_test"]
 
@@ -30,17 +34,27 @@ class Checked:
 
 
 def check_on_test(
-    run: Run, record: Record, history: History, entries: Sequence[Entry], trainer: Trainer
+    run: Run,
+    record: Record,
+    history: History,
+    entries: Sequence[Entry],
+    trainer: Trainer,
+    *,
+    clock: RunClock | None = None,
 ) -> Iterator[Step | Checked]:
     """Append the event "verdict" to the record, unless it holds this very one; yield how far.
 
-    Does nothing where ``[confirm] seeds`` is 0, or where a neck or a baseline is missing. Raises
+    With a ``clock`` it takes the seeds of ``[confirm]``, more while there is time up to
+    ``max_seeds``, or fewer; one on record for the same two necks is enough. Does nothing where
+    ``[confirm] seeds`` is 0, or where a neck or a baseline is missing. Raises
     ``FloatingPointError`` if a training diverged.
     """
     objective = run.settings.objectives[0]
     control = best_entry([e for e in entries if e.is_baseline], objective)
     found = best_entry([e for e in entries if not e.is_baseline], objective)
-    seeds = [run.settings.seed + 1 + i for i in range(run.settings.confirm.seeds)]
+    asked_for = run.settings.confirm
+    most = asked_for.seeds if clock is None else max(asked_for.seeds, asked_for.max_seeds)
+    seeds = [run.settings.seed + 1 + i for i in range(most if asked_for.seeds else 0)]
     if found is None or control is None or not seeds:
         return
     asked: Event = {
@@ -49,24 +63,49 @@ def check_on_test(
         "objective": objective,
         "trial": found.number,
         "control": control.number,
-        "seeds": seeds,
+        **({} if clock is not None else {"seeds": seeds}),
     }
     if any(asked.items() <= event.items() for event in proxy_checks(history.events)):
         return
     began = perf_counter()
     total = 2 * len(seeds)
     scores: dict[str, list[float]] = {"trial": [], "control": []}
-    for position, (side, entry, seed) in enumerate(
-        (side, entry, seed)
-        for seed in seeds
-        for side, entry in (("trial", found), ("control", control))
-    ):
-        yield Step(STAGE, position, total)
-        scores[side].append(_score(entry, trainer, objective, seed=seed))
-    checked = {**asked, "where": "proxy", "scores": scores, "seconds": perf_counter() - began}
+    took = _seconds(found) + _seconds(control)  # of a pair, the last one
+    for seed in seeds:
+        since = monotonic()
+        export = took / 2
+        if clock is not None and clock.to_end() < took + export:
+            break
+        until = None if clock is None else since + clock.to_end() - export
+        pair: list[float] = []
+        try:
+            for entry in (found, control):
+                yield Step(STAGE, 2 * len(scores["trial"]) + len(pair), total)
+                with alarm(until):
+                    pair.append(_score(entry, trainer, objective, seed=seed))
+        except Late:  # half a pair says nothing
+            break
+        for side, score in zip(scores, pair, strict=True):
+            scores[side].append(score)
+        took = monotonic() - since
+    if not scores["trial"]:
+        return
+    spent = {} if clock is None else {"spent": round(clock.spent(), 3)}
+    checked = {
+        **asked,
+        "seeds": seeds[: len(scores["trial"])],
+        "where": "proxy",
+        "scores": scores,
+        "seconds": perf_counter() - began,
+        **spent,
+    }
     record.append(checked)
     yield Step(STAGE, total, total)
     yield Checked(checked)
+
+
+def _seconds(entry: Entry) -> float:
+    return 0.0 if entry.outcome is None else entry.outcome.seconds
 
 
 def _score(entry: Entry, trainer: Trainer, objective: str, *, seed: int) -> float:

@@ -12,6 +12,7 @@ from nas_fpn.run.look import Look, Shown, duration
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Checked, Event
 from nas_fpn.run.settings import Run
+from nas_fpn.run.timed import Planned
 from nas_fpn.search import Noted, Over, Paused, Reported, Told, trained
 
 __all__ = ["Watch", "watch_of"]
@@ -47,6 +48,7 @@ class Watch:
         self._entries: dict[int, Entry] = {}
         self._began = 0.0
         self._ended: float | None = None
+        self._until: float | None = None  # when the time that was asked for is over
         self._before = 0  # trained before this session
         self._wanted = (0, 0)  # trials, baselines
         self._checks: list[Line] = []
@@ -55,6 +57,11 @@ class Watch:
         """Take in one event; return the line that it is worth, if any."""
         if isinstance(event, Step):
             return self._step(event)
+        if isinstance(event, Planned):
+            self._until = now + event.left
+            if event.plan is not None:
+                self.steps = event.plan.steps
+            return event.text
         if isinstance(event, Begun):
             return self._begin(event, now=now)
         if isinstance(event, Over):
@@ -70,6 +77,7 @@ class Watch:
         if not isinstance(event, (Paused, Told)):
             return None
         self.done = self._trained()
+        self.total = max(self.total, self.done)  # time may leave room for more than was planned
         return f"[{self.done}/{self.total}] {self._said(event.entry)}; {self.status(now=now)}"
 
     def status(self, *, now: float) -> str:
@@ -83,7 +91,9 @@ class Watch:
             name = control.source.removeprefix("baseline:")
             parts.append(f"best baseline {self._score(control):.4f} ({name})")
         here = self.done - self._before
-        if here > 0 and self.total > self.done:
+        if self._until is not None:
+            parts.append(f"{duration(max(self._until - now, 0.0))} left")
+        elif here > 0 and self.total > self.done:
             left = (now - self._began) / here * (self.total - self.done)
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts) or self.stage
@@ -97,6 +107,8 @@ class Watch:
         per_hour, measured = self._speed(now)
         to_go = sum(self._wanted) - sum(done)
         left = 3600 * to_go / per_hour if per_hour and to_go > 0 and self._ended is None else None
+        if self._until is not None:
+            left = max(self._until - now, 0.0)
         ends = [one.outcome for one in entries if one.outcome is not None]
         return Look(
             name=self.name,
@@ -150,6 +162,8 @@ class Watch:
     def _over(self, over: Over, *, now: float) -> str:
         self.stage = "searched"
         self._ended = now
+        if over.late:
+            return f"the time is over: {over.trained} trials beyond the baselines"
         if over.exhausted:
             return (
                 f"the search is over after {over.trained} trials beyond the baselines: all that "

@@ -22,12 +22,16 @@ def search_here(
     """Train what the loop asks for until it is over.
 
     An exception of ``evaluate`` fails the trial and the search goes on; so does a training that
-    takes longer than ``seconds``. Interrupted, or out of room on disk (OSError), it leaves a
+    takes longer than ``seconds``. What is in training when the time of the loop's clock is
+    over is cut. Interrupted, or out of room on disk (OSError), it leaves a
     record that a new loop resumes. The threads of the training are ``evaluate``'s affair.
     """
     while (due := loop.next()) is not None:
         yield from loop.drain()
-        until = None if seconds is None else time.monotonic() + seconds
+        began = time.monotonic()
+        until = None if seconds is None else began + seconds
+        cut = None if loop.clock is None else began + loop.clock.left()
+        until = min((one for one in (until, cut) if one is not None), default=None)
         reports = training(evaluate, due)
         goes_on = True
         while goes_on:
@@ -35,6 +39,10 @@ def search_here(
                 with alarm(until):
                     step = advance(reports)
             except Late:
+                if until == cut:
+                    loop.cut(due.number)
+                    yield from loop.drain()
+                    break
                 assert seconds is not None
                 step = too_long(seconds)
             if isinstance(step, Report):

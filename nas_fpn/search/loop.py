@@ -24,10 +24,12 @@ from nas_fpn.record import (
 from nas_fpn.search.controller import Controller, told
 from nas_fpn.search.halving import Rungs
 from nas_fpn.search.header import begin
+from nas_fpn.search.in_time import cut_short, has_room, has_room_for_new, timed
 from nas_fpn.search.memory import MemoryRecord
 from nas_fpn.search.outcomes import (
     as_stopped,
     beyond,
+    check_proposal,
     due,
     fault,
     first_objective,
@@ -37,7 +39,7 @@ from nas_fpn.search.outcomes import (
     steady,
     stopped,
 )
-from nas_fpn.search.plan import Baseline, Due, Plan
+from nas_fpn.search.plan import Baseline, Clock, Due, Plan
 from nas_fpn.search.progress import Asked, Over, Paused, Progress, Promoted, Reported, Told
 
 __all__ = ["Loop"]
@@ -73,6 +75,7 @@ class Loop:
         self._waiting: dict[str, deque[int]] = {}  # equal to a leader
         self._reached: dict[int, Report] = {}  # the last report of this attempt
         self._progress: list[Progress] = []
+        self._late = False  # nothing more is asked, for lack of time
         accepted = begin(record, header, trials=plan.trials, accept_drift=plan.accept_drift)
         self._replay(accepted)
 
@@ -80,6 +83,11 @@ class Loop:
     def entries(self) -> tuple[Entry, ...]:
         """Every trial on record, by number."""
         return tuple(self._entries)
+
+    @property
+    def clock(self) -> Clock | None:
+        """What bounds the time of the search; None: nothing."""
+        return self._plan.clock
 
     @property
     def over(self) -> bool:
@@ -93,15 +101,19 @@ class Loop:
         proposal (Algorithm 2 of the paper that :mod:`nas_fpn.search.halving` follows). A paused
         trial is told as stopped once it can never be promoted, at the latest when all is done; if
         until then none was trained in full, as where trials are few, the best of them still is.
+        With a clock whoever cannot end in time is not begun, and a trial that waits is cut.
         """
         while True:
             if (number := self._hopeless()) is not None:
                 self._end(number, stopped(self._entries[number]))
             elif self._ready:
-                return due(self._plan, self._entries[self._ready.popleft()])
+                ready = due(self._plan, self._entries[self._ready.popleft()])
+                if has_room(self._plan, ready):
+                    return ready
+                self.cut(ready.number)
             elif self._missing() is None and (number := self._promotable()) is not None:
                 self._promote(number)
-            elif not self._more():
+            elif not self._more() or self._is_late():
                 if self._leaders or not self._paused:
                     return None
                 self._settle_paused()
@@ -159,6 +171,13 @@ class Loop:
             reason = failure or "the training gave no report"
             self._end(number, self._failed(number, reason))
 
+    def cut(self, number: int) -> None:
+        """End trial ``number`` because the time of the search is over: stopped where it is."""
+        entry = self._entries[number]
+        if entry.outcome is None and not entry.paused:
+            self._late = True
+            self._end(number, cut_short(entry))
+
     def drain(self) -> list[Progress]:
         """What has happened since the last call, in order."""
         progress, self._progress = self._progress, []
@@ -166,18 +185,23 @@ class Loop:
 
     def ending(self) -> Over:
         """How the search ended; for runners, when :attr:`over`."""
-        return Over(self._trained, exhausted=self._trained < self._plan.trials)
+        short = self._trained < self._plan.most
+        return Over(self._trained, exhausted=short and not self._late, late=short and self._late)
 
     def _more(self) -> bool:
         """Whether something may still be asked."""
-        if self._ready or self._missing() is not None:
+        if self._ready:
+            return True
+        if self._late:
+            return False
+        if self._missing() is not None:
             return True
         ahead = sum(
             not self._entries[number].is_baseline
             for number in (*self._leaders.values(), *(n for q in self._waiting.values() for n in q))
         )
         ahead += len(self._paused)
-        return self._trained + ahead < self._plan.trials and self._free < self._plan.free
+        return self._trained + ahead < self._plan.most and self._free < self._plan.free
 
     def _missing(self) -> Baseline | None:
         there = (b for b in self._plan.baselines if f"baseline:{b.name}" not in self._controls)
@@ -209,18 +233,7 @@ class Loop:
 
     def _proposal(self) -> Trial:
         trial = self._controller.ask()
-        counts = [choice.count for choice in self._plan.problem.choices]
-        if trial.number != len(self._own):
-            raise RunError(
-                f"the controller numbers a trial {trial.number}, but its next is {len(self._own)}"
-            )
-        if len(trial.genotype) != len(counts) or not all(
-            0 <= index < count for index, count in zip(trial.genotype, counts, strict=True)
-        ):
-            raise RunError(
-                f"the controller proposes {trial.genotype}, but the options of the "
-                f"{len(counts)} choices are {counts}"
-            )
+        check_proposal(self._plan, trial, len(self._own))
         return trial
 
     def _settle(self, number: int) -> None:
@@ -243,7 +256,7 @@ class Loop:
         self._ready.append(number)
 
     def _end(self, number: int, outcome: Outcome) -> None:
-        self._record.append(tell_event(number, outcome))
+        self._record.append(timed(self._plan, tell_event(number, outcome)))
         self._close(number, outcome)
         self._progress.append(Told(self._entries[number]))
         self._leave(number)
@@ -329,7 +342,7 @@ class Loop:
         return self._plan.halving is not None and self._plan.halving.promotes
 
     def _pause(self, number: int, report: Report) -> None:
-        self._record.append(pause_event(number, report.steps))
+        self._record.append(timed(self._plan, pause_event(number, report.steps)))
         self._wait(number, report.steps)
         self._progress.append(Paused(self._entries[number]))
         self._leave(number)
@@ -359,7 +372,11 @@ class Loop:
             self._rungs.promote(number)
 
     def _promotable(self) -> int | None:
-        return None if self._rungs is None else self._rungs.promotable()
+        """Who goes on next, if there is the time for it."""
+        number = None if self._rungs is None else self._rungs.promotable()
+        if number is None or has_room(self._plan, due(self._plan, self._entries[number])):
+            return number
+        return None
 
     def _settle_paused(self) -> None:
         """Nothing else is to be done: let the best go on if none is complete, or tell one."""
@@ -371,7 +388,7 @@ class Loop:
             for entry in self._entries
         )
         best = None if found else self._rungs.leader()
-        if best is not None:
+        if best is not None and has_room(self._plan, due(self._plan, self._entries[best])):
             self._promote(best)
         else:
             number = min(self._paused)
@@ -379,7 +396,13 @@ class Loop:
 
     def _hopeless(self) -> int | None:
         """A paused trial that can never be promoted within the budget."""
-        return None if self._rungs is None else self._rungs.hopeless(self._plan.trials)
+        return None if self._rungs is None else self._rungs.hopeless(self._plan.most)
+
+    def _is_late(self) -> bool:
+        """Whether a new trial would not end in time; once it is so, it stays so."""
+        baseline = self._missing() is not None
+        self._late = self._late or not has_room_for_new(self._plan, baseline=baseline)
+        return self._late
 
     def _climb(self, number: int, report: Report) -> None:
         if self._rungs is not None and not self._entries[number].is_baseline:

@@ -4,12 +4,13 @@ import math
 from dataclasses import replace
 
 from nas_fpn.errors import RunError
-from nas_fpn.record import CLOCKED, Entry, Outcome, Report, Scores, objective_scores
+from nas_fpn.record import CLOCKED, Entry, Outcome, Report, Scores, Trial, objective_scores
 from nas_fpn.search.plan import Due, Plan
 
 __all__ = [
     "as_stopped",
     "beyond",
+    "check_proposal",
     "due",
     "fault",
     "first_objective",
@@ -20,6 +21,20 @@ __all__ = [
     "stopped",
     "trained",
 ]
+
+
+def check_proposal(plan: Plan, trial: Trial, number: int) -> None:
+    """Raise :class:`RunError` for a trial that is not the ``number``-th, or not of the space."""
+    counts = [choice.count for choice in plan.problem.choices]
+    if trial.number != number:
+        raise RunError(f"the controller numbers a trial {trial.number}, but its next is {number}")
+    if len(trial.genotype) != len(counts) or not all(
+        0 <= index < count for index, count in zip(trial.genotype, counts, strict=True)
+    ):
+        raise RunError(
+            f"the controller proposes {trial.genotype}, but the options of the "
+            f"{len(counts)} choices are {counts}"
+        )
 
 
 def due(plan: Plan, entry: Entry) -> Due:

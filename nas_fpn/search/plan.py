@@ -1,13 +1,15 @@
 """What a search is about: its necks, its baselines, its budget and its limits."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from nas_fpn.record import Genotype, Report
 from nas_fpn.search.controller import Problem
 from nas_fpn.search.halving import Halving
 
-__all__ = ["FREE", "Baseline", "Due", "Evaluate", "NeckFacts", "Plan"]
+__all__ = ["FREE", "Baseline", "Clock", "Due", "Evaluate", "NeckFacts", "Plan"]
 
 FREE = 200  # proposals in a row without training, after which a search has nothing new
 
@@ -26,6 +28,19 @@ class Due:
     begin: int = 0
     pause: int | None = None
     neck: str = ""
+
+
+class Clock(Protocol):
+    """The time of a search whose time is bounded. Seconds are of the whole run, pauses left out."""
+
+    def spent(self) -> float:
+        """Seconds that the run has taken by now, those of earlier sessions among them."""
+
+    def has_room(self, begin: int, pause: int | None) -> bool:
+        """Whether a training from ``begin`` to ``pause`` (None: its end) would end in time."""
+
+    def left(self) -> float:
+        """Seconds until what is in training is cut; 0 or less: now."""
 
 
 # What trains one neck: a trial that is due gives reports, each at more steps, one at each rung.
@@ -63,6 +78,9 @@ class Plan:
     and train whatever they cost, to the full number of steps, without a pause. ``prior``
     are the names that the problem's prior came by, in its order. ``accept_drift``
     goes on where the record says other than what is computed now.
+
+    With a ``clock`` nothing is started that would not end in time, and what runs over is cut;
+    ``open_ended`` then leaves the number of trials to it, and ``trials`` is what is expected.
     """
 
     problem: Problem
@@ -74,3 +92,10 @@ class Plan:
     halving: Halving | None = None
     free: int = FREE
     accept_drift: bool = False
+    clock: Clock | None = None
+    open_ended: bool = False
+
+    @property
+    def most(self) -> int:
+        """How many of the controller's proposals are trained at most."""
+        return sys.maxsize if self.open_ended else self.trials

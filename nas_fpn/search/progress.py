@@ -45,10 +45,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The search has ended: its trials are trained, or nothing new and allowed came for long."""
+    """The search has ended: its trials are trained, or nothing new and allowed came for long.
+
+    Or its time is over: ``late``.
+    """
 
     trained: int
     exhausted: bool
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

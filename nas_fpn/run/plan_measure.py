@@ -1,0 +1,119 @@
+"""What a plan rests on: trainings of a few steps, timed here and now, before the first trial."""
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from nas_fpn.errors import RunError
+from nas_fpn.language import Architecture, Space, decode, sample
+from nas_fpn.proxy.bank import Bank
+from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.timing import Timing, measure_trial
+from nas_fpn.run.plan import Measured, fidelities
+from nas_fpn.run.settings import Run
+from nas_fpn.run.trainer import build_neck, neck_cost
+from nas_fpn.strange import bounded
+
+__all__ = ["calibrated_steps", "measure"]
+
+DRAWN = 25  # necks of the space
+USUAL, DEAR = 0.5, 0.9  # of them, by multiply-adds
+CALIBRATION = "calibration.json"
+
+
+def measure(
+    space: Space,
+    baselines: Sequence[Architecture],
+    bank: Bank,
+    settings: ProxySettings,
+    *,
+    seed: int,
+) -> Measured:
+    """Time two necks of the space, a usual one and a dear one; the others by their multiply-adds.
+
+    Takes a few seconds, about fifteen steps and an evaluation of each.
+    """
+    torch.set_num_threads(settings.threads)
+    rng = random.Random(seed)
+    drawn = [decode(space, sample(space, rng)) for _ in range(DRAWN)]
+    drawn.sort(key=lambda neck: neck_cost(neck, bank).macs)
+    usual, dear = (drawn[int(part * (DRAWN - 1))] for part in (USUAL, DEAR))
+    timings = [
+        measure_trial(bank, settings, build_neck(neck, bank, seed=seed), seed=seed)
+        for neck in (usual, dear)
+    ]
+    least, most = (float(neck_cost(neck, bank).macs) for neck in (usual, dear))
+
+    def between(neck: Architecture) -> Timing:
+        part = (neck_cost(neck, bank).macs - least) / (most - least) if most > least else 0.0
+        return _between(*timings, part)
+
+    return Measured(
+        usual=timings[0], dear=timings[1], controls=tuple(between(one) for one in baselines)
+    )
+
+
+def calibrated_steps(run: Run) -> tuple[tuple[int, ...], str | None]:
+    """Numbers of steps that a plan may choose from, the most first; and what narrowed them.
+
+    A calibration of this proxy, beside ``run.toml``, forbids fewer steps than it found to rank as
+    is asked; where it found none, the steps stay those of ``[proxy]``.
+
+    Raises:
+        RunError: where the calibration cannot be read.
+    """
+    steps = fidelities(run.settings.proxy.steps)
+    path = run.folder / CALIBRATION
+    if not path.is_file():
+        return steps, None
+    try:
+        found = _good(json.loads(bounded(path)), run)
+    except (KeyError, TypeError, ValueError) as fault:
+        raise RunError(
+            f"{path}: no calibration that can be read: {fault}\nremove it, or make it anew: "
+            f"nas-fpn calibrate {run.folder}"
+        ) from None
+    if found is None:
+        return steps, None
+    asked, good = found
+    if not good:
+        return steps[:1], f"no fidelity reached a tau of {asked:g} when it was calibrated"
+    least, tau = good[0]
+    told = f"calibrated: {least} steps rank with a tau of {tau:.2f}, {asked:g} was asked for"
+    kept = {one for one in steps if one >= least} | ({least} if least <= steps[0] else set())
+    return tuple(sorted(kept or {steps[0]}, reverse=True)), told
+
+
+def _good(event: dict[str, Any], run: Run) -> tuple[float, list[tuple[int, float]]] | None:
+    """What was asked for, and the steps and τ of those that reach it; None: of another proxy."""
+    own = run.settings.proxy.model_dump(mode="json")
+    alike = ("image_size", "views", "head", "batch_size", "learning_rate", "optimiser")
+    settings = run.settings.model_dump(mode="json")
+    if any(event[name] != settings[name] for name in ("data", "backbone")):
+        return None
+    if any(event["proxy"][name] != own[name] for name in alike):
+        return None
+    asked = float(event["asked"])
+    return asked, sorted(
+        (int(one["steps"]), float(one["tau"]["tau"]))
+        for one in event["fidelities"]
+        if one["width"] == 1
+        and (one["image_size"], one["views"]) == (own["image_size"], own["views"])
+        and (one["tau"]["tau"] or -1.0) >= asked
+    )
+
+
+def _between(usual: Timing, dear: Timing, part: float) -> Timing:
+    """At a part of the way in multiply-adds from the one to the other; never below nothing."""
+
+    def at(first: float, second: float) -> float:
+        return max(first + part * max(second - first, 0.0), 0.2 * first)
+
+    return Timing(
+        step_s=at(usual.step_s, dear.step_s),
+        evaluation_s=at(usual.evaluation_s, dear.evaluation_s),
+        setup_s=at(usual.setup_s, dear.setup_s),
+    )

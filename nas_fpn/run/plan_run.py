@@ -1,0 +1,70 @@
+"""The plan of a run by itself: everything up to the first trial, and nothing trained for longer."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+
+from nas_fpn.lock import Lock
+from nas_fpn.record import read_history
+from nas_fpn.run.clock import minutes_on_record, spent_on_record
+from nas_fpn.run.plan import TimePlan
+from nas_fpn.run.prepare import Step, prepare
+from nas_fpn.run.question import read_question
+from nas_fpn.run.settings import Run
+from nas_fpn.run.timed import STAGE, make_plan, minutes_wanted
+from nas_fpn.run.trainer import cached_bank
+
+__all__ = ["Outlook", "plan_run"]
+
+UNBOUNDED = 60.0 * 1e7  # seconds: of a run that nobody asked minutes for
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A plan, whether minutes were asked for, and what narrowed the choice of steps."""
+
+    plan: TimePlan
+    bounded: bool
+    why: str | None
+
+
+def plan_run(
+    run: Run, *, minutes: str | None = None, began: float | None = None
+) -> Generator[Step, None, Outlook]:
+    """Prepare the run's data, time a few trainings, and return what a search would plan.
+
+    What is prepared stays, and a search finds it: its time is not part of the plan. ``began`` is
+    when the command began, as ``time.monotonic()`` has it; that part a search takes too. Of a run
+    without minutes the plan says how long its trials take.
+
+    Raises:
+        RunError, DataError, SpaceError: as a search; and where the minutes are too few.
+    """
+    began = time.monotonic() if began is None else began
+    torch.set_num_threads(run.settings.proxy.threads)
+    history = read_history(run.folder / "history.jsonl")
+    wanted = minutes_wanted(run, minutes_on_record(history), minutes)
+    with Lock(run.folder / "history.lock"):
+        question = read_question(run)
+        start = time.monotonic() - began
+        prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
+        since = time.monotonic()
+        yield Step(STAGE, 0, 1)
+        before = spent_on_record(history, workers=run.settings.ray.workers)
+
+        def spent() -> float:
+            return before + start + time.monotonic() - since
+
+        plan, why = make_plan(
+            run,
+            question,
+            cached_bank(prepared.bank),
+            seconds=UNBOUNDED if wanted is None else 60 * wanted,
+            spent=spent,
+            trials=run.settings.most_trials if wanted is not None else run.settings.budget.trials,
+            is_new=wanted is not None and not history.events,
+        )
+        yield Step(STAGE, 1, 1)
+    return Outlook(plan, wanted is not None, why)

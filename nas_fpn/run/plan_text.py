@@ -1,0 +1,64 @@
+"""A plan in words, for a person who decides whether to wait for it; and as JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+from nas_fpn.run.look import duration
+from nas_fpn.run.plan import TimePlan
+
+__all__ = ["plan_json", "plan_text"]
+
+
+def plan_json(plan: TimePlan) -> dict[str, Any]:
+    """The plan for a program; ``used_s`` is when it is expected to be over."""
+    told = {key: _rounded(value) for key, value in asdict(plan).items()}
+    return {**told, "rungs": list(plan.rungs), "used_s": _rounded(plan.used_s)}
+
+
+def plan_text(plan: TimePlan, *, bounded: bool = True) -> str:
+    """The plan, a line for each thing that takes time.
+
+    ``bounded`` False: nobody asked for minutes, these are what the trials would take.
+    """
+    steps = f"{plan.steps} steps"
+    if plan.steps != plan.most_steps:
+        steps = f"{plan.steps} of {plan.most_steps} steps"
+    rungs = f", compared at {' and '.join(map(str, plan.rungs))}" if plan.rungs else ""
+    lanes = "one at a time" if plan.workers < 2 else f"{plan.workers} at a time"
+    head = f"the plan: over after about {duration(plan.used_s)}"
+    if bounded:
+        head += f" of {duration(60 * plan.minutes)}"
+    rows = [
+        ("spent so far", duration(plan.spent_s)),
+        ("a trial", f"{steps}{rungs}: {_span(plan.trial_s, plan.dear_s)}"),
+        ("baselines", f"{plan.baselines}, about {duration(plan.baselines_s)}"),
+        ("trials", f"about {plan.trials}, {lanes}, about {duration(plan.trials_s)}"),
+        ("check on test", _check(plan)),
+        ("best/", f"the best once more, about {duration(plan.export_s)}"),
+    ]
+    if plan.start_s:
+        rows.insert(1, ("Ray", f"starts and stops in about {duration(plan.start_s)}"))
+    if bounded:
+        rows.append(("in hand", duration(plan.margin_s)))
+    return "\n".join([head, *(f"  {label:15}{text}" for label, text in rows)])
+
+
+def _check(plan: TimePlan) -> str:
+    if not plan.seeds:
+        return "none ([confirm] seeds = 0)"
+    seeds = "1 new seed" if plan.seeds == 1 else f"{plan.seeds} new seeds"
+    return f"{seeds} of the best found and the best baseline, about {duration(plan.check_s)}"
+
+
+def _span(usual: float, dear: float) -> str:
+    if f"{usual:.2g}" == f"{dear:.2g}":
+        return f"{_seconds(usual)} s"
+    return f"{_seconds(usual)} s, a dear neck {_seconds(dear)} s"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
