@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from nas_fpn.record import History
+from nas_fpn.report.calibrated import last_calibrated
+from nas_fpn.report.calibrated_text import calibrated_json, trust_said
 from nas_fpn.report.confirmed import confirmed_json, confirmed_text, last_confirmed
 from nas_fpn.report.explained import explained
 from nas_fpn.report.explained_text import explained_json, explained_text
@@ -58,6 +60,8 @@ def answer_text(history: History, wanted: Selection = ALL) -> str:
     if len(objectives) > 1:
         rows += ["", _front_said(history, objectives)]
     rows += ["", verdict(history, objective)]
+    if (trust := trust_said(history)) is not None:
+        rows.append(trust)
     if (checked := checked_on_test(history)) is not None:
         rows += ["", checked, ""]
     if (confirmed := last_confirmed(history)) is not None:
@@ -73,11 +77,14 @@ def answer_json(history: History, wanted: Selection = ALL) -> dict[str, Any]:
     objectives, notes = _asked(history)
     kept = selected(frame(history), wanted)
     confirmed, known = last_confirmed(history), explained(history)
+    calibration = last_calibrated(history)
     trials: list[Any] = json.loads(kept.to_json(orient="records"))
     return {
         "trials": trials,
         "front": [entry.number for entry in front(history.entries, objectives)],
         "verdict": verdict(history, objectives[0]),
+        "trust": trust_said(history),
+        "calibrated": None if calibration is None else calibrated_json(calibration),
         "test": checked_on_test(history),
         "confirmed": None if confirmed is None else confirmed_json(confirmed),
         "explained": None if known is None else explained_json(history, known),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_fpn.record import Entry
+from nas_fpn.report.calibrated_text import trust_said
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.noise import noise_of
 from nas_fpn.report.opened import Opened
@@ -58,6 +59,7 @@ def trust_section(run: Opened) -> Markup:
     """Noise as far as it was measured, what is not known, and the notes of the run."""
     checks = proxy_checks(run.history.events)
     objective = run.objectives[0]
+    trust = trust_said(run.history)
     noise = noise_of(run.history.entries, checks, objective)
     said = [
         "Noise: unknown. Every neck was trained once, with one seed, and no check with new seeds "
@@ -72,7 +74,9 @@ def trust_section(run: Opened) -> Markup:
             said.append(_noise(what, check["scores"][side], check))
     said += [
         "The backbone is frozen and the training short: whether the proxy ranks necks as a full "
-        "training would is not known; this run did not measure it.",
+        "training would is not known; this run did not measure it (nas-fpn calibrate does)."
+        if trust is None
+        else trust,
         "The best of many is chosen on the val set that it is scored on, so its score there is "
         "flattering.",
         *(f"Note: {note}" for note in run.settings.get("notes", [])),

@@ -24,7 +24,7 @@ from nas_fpn.proxy.backbone import build_backbone
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.building import build_bank
 from nas_fpn.proxy.train import pick_device
-from nas_fpn.record import Event, Record, read_history
+from nas_fpn.record import Event, Record
 from nas_fpn.report import calibrated, last_calibrated
 from nas_fpn.run.calibrate_plan import (
     Chosen,
@@ -89,17 +89,18 @@ def calibrate_run(
         partial.replace(path)
         if (run.folder / "history.jsonl").is_file():
             with Record(run.folder / "history.jsonl", lock=lock) as record:
-                keep_calibration(run.folder, record)
+                if record.history.events:
+                    keep_calibration(run.folder, record)
     return event
 
 
 def keep_calibration(folder: Path, record: Record) -> None:
-    """Put the calibration that lies in a run's folder on its record, unless it is there."""
+    """Put the calibration that lies in a run's folder on its record, unless that held it before."""
     path = folder / RESULT
-    if not path.is_file() or not read_history(record.path).events:
+    if not path.is_file():
         return
     event = json.loads(path.read_text(encoding="utf-8"))
-    if event != last_calibrated(read_history(record.path)):
+    if event != last_calibrated(record.history):
         record.append(event)
 
 
