@@ -1,14 +1,21 @@
 """A detector with anchors: backbone, neck and anchor head; or neck and head on stored features."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from nas_fpn.detect.anchor_head import AnchorHead, AnchorLosses, AnchorPredictions, anchor_losses
-from nas_fpn.detect.cell_anchors import Anchors, assign_anchors, deltas_to_boxes, make_anchors
+from nas_fpn.detect.cell_anchors import (
+    Anchors,
+    chosen_anchors,
+    deltas_to_boxes,
+    make_anchors,
+    match_anchors,
+)
 from nas_fpn.detect.decode import best_of_levels, suppress
 from nas_fpn.detect.detector import Pyramid
 from nas_fpn.detect.evaluate import Detections
+from nas_fpn.detect.targets import without_padding
 
 __all__ = ["AnchorDetector"]
 
@@ -45,12 +52,30 @@ class AnchorDetector(nn.Module):
         anchors = make_anchors(sizes, self.neck.strides, image_size=self.image_size, device=device)
         return self.head(pyramid), anchors
 
+    @property
+    def rule(self) -> tuple[object, ...]:
+        """What decides, with the sizes of the pyramid, which box an anchor learns."""
+        return ("anchors", tuple(self.neck.strides), self.image_size)
+
+    def assign(self, anchors: Anchors, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Which row of ``boxes`` each anchor learns, int64 [B, A], as :func:`match_anchors`."""
+        return match_anchors(anchors, *without_padding(boxes, labels))
+
     def losses(
-        self, inputs: Tensor | Mapping[int, Tensor], boxes: Tensor, labels: Tensor
+        self,
+        inputs: Tensor | Mapping[int, Tensor],
+        boxes: Tensor,
+        labels: Tensor,
+        *,
+        assign: Callable[[Anchors], Tensor] | None = None,
     ) -> AnchorLosses:
-        """The losses of a batch with ``boxes`` [B, M, 4] and ``labels`` [B, M], padded with -1."""
+        """The losses of a batch with ``boxes`` [B, M, 4] and ``labels`` [B, M], padded with -1.
+
+        ``assign``, where it is given, knows what :meth:`assign` would say of the batch.
+        """
         predictions, anchors = self(inputs)
-        return anchor_losses(predictions, assign_anchors(anchors, boxes, labels), anchors)
+        index = self.assign(anchors, boxes, labels) if assign is None else assign(anchors)
+        return anchor_losses(predictions, chosen_anchors(index, boxes, labels), anchors)
 
     def detect(
         self,

@@ -21,8 +21,10 @@ __all__ = [
     "Anchors",
     "assign_anchors",
     "boxes_to_deltas",
+    "chosen_anchors",
     "deltas_to_boxes",
     "make_anchors",
+    "match_anchors",
 ]
 
 RATIOS = (0.5, 1.0, 2.0)  # height over width
@@ -90,7 +92,12 @@ def make_anchors(
 
 
 def assign_anchors(anchors: Anchors, boxes: Tensor, labels: Tensor) -> AnchorTargets:
-    """Give each anchor a box, the background, or no part in the loss.
+    """Give each anchor a box, the background, or no part; see :func:`match_anchors`."""
+    return chosen_anchors(match_anchors(anchors, boxes, labels), boxes, labels)
+
+
+def match_anchors(anchors: Anchors, boxes: Tensor, labels: Tensor) -> Tensor:
+    """Which row of ``boxes`` each anchor learns, int64 [B, A]; -1 background, -2 no part in a loss.
 
     ``boxes`` [B, M, 4] in network pixels, ``labels`` [B, M], -1 for a row that is no box. An anchor
     learns the box that it overlaps most, from an IoU of 0.5; below 0.4 it is background. The
@@ -103,11 +110,18 @@ def assign_anchors(anchors: Anchors, boxes: Tensor, labels: Tensor) -> AnchorTar
     most, index = overlap.max(dim=1)  # [B, A]
     best = overlap.amax(dim=2, keepdim=True)  # [B, M, 1]
     forced = ((overlap == best) & (best >= 0)).any(dim=1)  # [B, A]
-    chosen = labels.gather(1, index)
-    chosen = chosen.where(most >= FOREGROUND, torch.full_like(chosen, IGNORED))
+    chosen = index.where(most >= FOREGROUND, torch.full_like(index, IGNORED))
     chosen = chosen.masked_fill(most < BACKGROUND, -1)
-    chosen = torch.where(forced, labels.gather(1, index), chosen)
-    return AnchorTargets(chosen, boxes.gather(1, index[..., None].expand(-1, -1, 4)))
+    return torch.where(forced, index, chosen)
+
+
+def chosen_anchors(index: Tensor, boxes: Tensor, labels: Tensor) -> AnchorTargets:
+    """The targets of anchors that learn the rows ``index`` [B, A] of ``boxes`` and ``labels``."""
+    row = index.clamp(min=0)
+    return AnchorTargets(
+        torch.where(index < 0, index, labels.gather(1, row)),
+        boxes.gather(1, row[..., None].expand(-1, -1, 4)),
+    )
 
 
 def boxes_to_deltas(boxes: Tensor, anchors: Tensor) -> Tensor:

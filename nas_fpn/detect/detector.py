@@ -1,6 +1,6 @@
 """A detector in one piece: backbone, neck and dense head; or neck and head on stored features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -10,7 +10,12 @@ from nas_fpn.detect.decode import decode
 from nas_fpn.detect.evaluate import Detections
 from nas_fpn.detect.head import DenseHead, Predictions
 from nas_fpn.detect.losses import Losses, detection_losses
-from nas_fpn.detect.targets import assign_targets, size_ranges
+from nas_fpn.detect.targets import (
+    assign_points,
+    chosen_targets,
+    size_ranges,
+    without_padding,
+)
 
 __all__ = ["Detector", "Pyramid"]
 
@@ -66,13 +71,30 @@ class Detector(nn.Module):
         sizes = [(feature.shape[2], feature.shape[3]) for feature in pyramid]
         return self.head(pyramid), make_grid(sizes, self.neck.strides, device=pyramid[0].device)
 
+    @property
+    def rule(self) -> tuple[object, ...]:
+        """What decides, with the sizes of the pyramid, which box a point learns."""
+        return ("points", tuple(self.neck.strides), self.ranges)
+
+    def assign(self, grid: Grid, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Which row of ``boxes`` each point learns, int64 [B, P], as :func:`assign_points`."""
+        return assign_points(grid, *without_padding(boxes, labels), ranges=self.ranges)
+
     def losses(
-        self, inputs: Tensor | Mapping[int, Tensor], boxes: Tensor, labels: Tensor
+        self,
+        inputs: Tensor | Mapping[int, Tensor],
+        boxes: Tensor,
+        labels: Tensor,
+        *,
+        assign: Callable[[Grid], Tensor] | None = None,
     ) -> Losses:
-        """The losses of a batch with ``boxes`` [B, M, 4] and ``labels`` [B, M], padded with -1."""
+        """The losses of a batch with ``boxes`` [B, M, 4] and ``labels`` [B, M], padded with -1.
+
+        ``assign``, where it is given, knows what :meth:`assign` would say of the batch.
+        """
         predictions, grid = self(inputs)
-        targets = assign_targets(grid, boxes, labels, ranges=self.ranges)
-        return detection_losses(predictions, targets, grid)
+        index = self.assign(grid, boxes, labels) if assign is None else assign(grid)
+        return detection_losses(predictions, chosen_targets(index, boxes, labels), grid)
 
     def detect(
         self,

@@ -13,11 +13,20 @@ from torch import Tensor
 
 from nas_fpn.detect.boxes import Grid
 
-__all__ = ["Targets", "assign_targets", "size_ranges"]
+__all__ = [
+    "BACKGROUND",
+    "Targets",
+    "assign_points",
+    "assign_targets",
+    "chosen_targets",
+    "size_ranges",
+    "without_padding",
+]
 
 FRACTION = 0.08  # torchvision's level 3 ends at 64 px of an image of 800
 LEAST_STRIDES = 2.5  # below, boxes fall to levels too coarse to have a point inside them
 INFINITY = float("inf")
+BACKGROUND = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,20 @@ def assign_targets(
     ranges: Sequence[tuple[float, float]],
     radius: float = 1.5,
 ) -> Targets:
-    """Give each point of ``grid`` a box or the background.
+    """Give each point of ``grid`` a box or the background; see :func:`assign_points`."""
+    index = assign_points(grid, boxes, labels, ranges=ranges, radius=radius)
+    return chosen_targets(index, boxes, labels)
+
+
+def assign_points(
+    grid: Grid,
+    boxes: Tensor,
+    labels: Tensor,
+    *,
+    ranges: Sequence[tuple[float, float]],
+    radius: float = 1.5,
+) -> Tensor:
+    """Which row of ``boxes`` each point of ``grid`` learns, int64 [B, P]; -1 is the background.
 
     ``boxes`` are [B, M, 4] (x0, y0, x1, y1) in network pixels and ``labels`` [B, M]; a row of
     label -1 (padding, a crowd) is no box. ``ranges`` has one entry per level of the grid.
@@ -82,10 +104,29 @@ def assign_targets(
     )  # [B, M, P]
     area = ((x1 - x0) * (y1 - y0)).masked_fill(~learns, INFINITY)  # [B, M, P]
     smallest, index = area.min(dim=1)  # [B, P]
+    return index.masked_fill(smallest == INFINITY, BACKGROUND)
+
+
+def chosen_targets(index: Tensor, boxes: Tensor, labels: Tensor) -> Targets:
+    """The targets of points that learn the rows ``index`` [B, P] of ``boxes`` and ``labels``."""
+    row = index.clamp(min=0)
     return Targets(
-        labels=labels.gather(1, index).masked_fill(smallest == INFINITY, -1),
-        boxes=boxes.gather(1, index[..., None].expand(-1, -1, 4)),
+        labels=labels.gather(1, row).masked_fill(index < 0, BACKGROUND),
+        boxes=boxes.gather(1, row[..., None].expand(-1, -1, 4)),
     )
+
+
+def without_padding(boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """``boxes`` [B, M, 4] and ``labels`` [B, M] without the last rows that no image fills.
+
+    On a CPU, where to assign boxes that are none takes time; elsewhere as they are, since to look
+    at a value would make the device wait. One row stays.
+    """
+    if boxes.device.type != "cpu":
+        return boxes, labels
+    filled = (labels >= 0).any(dim=0).nonzero()
+    most = int(filled[-1]) + 1 if len(filled) else 1
+    return boxes[:, :most], labels[:, :most]
 
 
 def _per_point(grid: Grid, ranges: Sequence[tuple[float, float]]) -> tuple[Tensor, Tensor]:

@@ -99,6 +99,10 @@ def restore(
             _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    for parameter, its in optimiser.state.items():
+        for key, value in its.items():  # laid out as its weight: a fused step walks both as one
+            if value.shape == parameter.shape:
+                its[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return checkpoint.begin, float(known["seconds"])
 
 

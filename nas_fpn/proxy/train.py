@@ -5,8 +5,8 @@ same weights, and each step sees the same images in the same views, whatever the
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from nas_fpn.detect.head import DenseHead
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.checkpoint import Checkpoint
+from nas_fpn.proxy.feeding import Feed, memory_of, placed
 from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
@@ -53,13 +54,16 @@ def train(
     Raises ``FloatingPointError`` if training diverged, ``ValueError`` if the bank lacks a level.
     """
     training = prepare_training(neck, bank, settings, seed=seed, split=split)
-    yield from optimise(
-        training.detector,
-        proxy_schedule(settings, rungs),
-        loss=training.loss,
-        evaluate=training.evaluate,
-        checkpoint=checkpoint,
-    )
+    try:
+        yield from optimise(
+            training.detector,
+            proxy_schedule(settings, rungs),
+            loss=training.loss,
+            evaluate=training.evaluate,
+            checkpoint=checkpoint,
+        )
+    finally:
+        training.detector.to(memory_format=torch.contiguous_format)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,21 +91,26 @@ def prepare_training(
             f"build it with {missing}, or take a neck that does not read them"
         )
     device = pick_device(settings.device)
-    detector = make_detector(neck, settings, num_classes=len(bank.categories), seed=seed).to(device)
-    data, held_out = _placed(bank.train, device), getattr(bank, split)
+    detector = make_detector(neck, settings, num_classes=len(bank.categories), seed=seed)
+    detector.to(device).to(memory_format=torch.channels_last)
+    data, held_out = placed(bank.train, device), getattr(bank, split)
     order = draw_order(
         *_images_and_views(bank.train),
         batch_size=settings.batch_size,
         steps=settings.steps,
         seed=seed,
     ).to(data.boxes.device)
+    feed, memory = Feed(data, neck.inputs, device), memory_of(data)
 
     def loss(step: int) -> Tensor:
         rows = order[step]
-        features = _features(data, neck.inputs, rows, device)
-        return detector.losses(
-            features, data.boxes[rows].to(device), data.labels[rows].to(device)
-        ).total
+
+        def assign(cells: Any) -> Tensor:
+            found = memory.index(rows, cells, rule=detector.rule, assign=detector.assign)
+            return found.to(device)
+
+        boxes, labels = data.boxes[rows].to(device), data.labels[rows].to(device)
+        return detector.losses(feed(rows), boxes, labels, assign=assign).total
 
     def evaluate() -> dict[str, float]:
         batches = _batches(held_out, neck.inputs, settings.batch_size, device)
@@ -163,35 +172,10 @@ def proxy_schedule(settings: ProxySettings, rungs: tuple[int, ...] = ()) -> Sche
     )
 
 
-def _placed(split: Split, device: torch.device) -> Split:
-    """The split on the device if it takes less than half of its free memory, else as it is."""
-    if device.type != "cuda":
-        return split
-    size = sum(f.numel() * f.element_size() for f in split.features.values())
-    if size > torch.cuda.mem_get_info(device)[0] / 2:
-        return split
-    return replace(
-        split,
-        features={level: f.to(device) for level, f in split.features.items()},
-        boxes=split.boxes.to(device),
-        labels=split.labels.to(device),
-    )
-
-
 def _images_and_views(split: Split) -> tuple[int, int]:
     rows = len(split.image_ids)
     views = int((split.image_ids == split.image_ids[0]).sum())
     return rows // views, views
-
-
-def _features(
-    split: Split, levels: Sequence[int], rows: Tensor | slice, device: torch.device
-) -> dict[int, Tensor]:
-    """Rows of a split's features, float32 on the device."""
-    return {
-        level: split.features[level][rows].to(device, torch.float32, non_blocking=True)
-        for level in levels
-    }
 
 
 def _batches(
@@ -199,5 +183,9 @@ def _batches(
 ) -> Iterator[Batch]:
     for start in range(0, len(split.image_ids), size):
         rows = slice(start, start + size)
-        features = _features(split, levels, rows, device)
-        yield features, split.image_ids[rows], split.scales[rows]
+        features = {level: split.features[level][rows] for level in levels}
+        yield (
+            {k: f.to(device, torch.float32, non_blocking=True) for k, f in features.items()},
+            split.image_ids[rows],
+            split.scales[rows],
+        )

@@ -39,7 +39,7 @@ class Laterals(nn.Module):
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, ...]:
         if self.training:
-            self.seen.append(features[0].detach())
+            self.seen.append(features[0].detach().clone())
         return tuple(lateral(f) for lateral, f in zip(self.laterals, features, strict=True))
 
 

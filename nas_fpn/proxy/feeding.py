@@ -1,0 +1,145 @@
+"""What a step is given: rows of a split on the device, and the box that each point learns.
+
+Features are gathered into buffers that every step uses again, channels last: the layout that
+convolutions of this size are fastest in. A view of an image never changes, and so neither does
+which box a point of it learns: that is worked out when a row is first seen, and remembered for
+all trials of the process.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from nas_fpn.proxy.bank import Split
+
+__all__ = ["Feed", "Memory", "memory_of", "placed"]
+
+CHUNK = 64  # rows assigned at once on a device that works best unasked
+TABLES = 8  # of pyramids that are remembered at a time; necks of a run share one or two
+
+
+class Cells(Protocol):
+    """The points or anchors of a pyramid: how many each level has."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Finest level first."""
+
+
+AnyCells = TypeVar("AnyCells", bound=Cells)
+
+
+class Feed:
+    """Features of a split's rows for one neck, [B, C, H, W] by level, float32, channels last.
+
+    On the split's own device the tensors are overwritten by the next call.
+    """
+
+    def __init__(self, split: Split, levels: Sequence[int], device: torch.device) -> None:
+        self._features = {level: split.features[level] for level in levels}
+        self._device = device
+        self._raw: dict[int, Tensor] = {}
+        self._ready: dict[int, Tensor] = {}
+
+    def __call__(self, rows: Tensor) -> Mapping[int, Tensor]:
+        """The features of ``rows``, int64 [B] on the split's device."""
+        return {level: self._gathered(level, rows) for level in self._features}
+
+    def _gathered(self, level: int, rows: Tensor) -> Tensor:
+        stored = self._features[level]
+        if stored.device.type != self._device.type:
+            fresh = stored.index_select(0, rows).to(self._device, torch.float32, non_blocking=True)
+            return fresh.contiguous(memory_format=torch.channels_last)
+        if level not in self._raw or len(self._raw[level]) != len(rows):
+            raw = stored.new_empty(len(rows), *stored.shape[1:])
+            self._raw[level] = raw
+            self._ready[level] = torch.empty_like(
+                raw, dtype=torch.float32, memory_format=torch.channels_last
+            )
+        torch.index_select(stored, 0, rows, out=self._raw[level])
+        return self._ready[level].copy_(self._raw[level])
+
+
+class Memory:
+    """For each row of a split, the box that each point of a pyramid learns."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._tables: dict[tuple[object, ...], _Table] = {}
+
+    def index(
+        self,
+        rows: Tensor,
+        cells: AnyCells,
+        *,
+        rule: tuple[object, ...],
+        assign: Callable[[AnyCells, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """The rows of boxes that the points of ``cells`` learn, int64 [B, P], below 0 for none.
+
+        ``assign(cells, boxes, labels)`` says so of any rows; ``rule`` is what it depends on beside
+        the counts of ``cells``.
+        """
+        key = (rule, cells.counts)
+        if key not in self._tables:
+            if len(self._tables) == TABLES:
+                del self._tables[next(iter(self._tables))]
+            self._tables[key] = _Table(self._split, points=sum(cells.counts))
+        return self._tables[key].index(rows, lambda *truth: assign(cells, *truth))
+
+
+class _Table:
+    """The memory of one pyramid, a byte or two for each point of each row."""
+
+    def __init__(self, split: Split, *, points: int) -> None:
+        rows, most = split.labels.shape
+        dtype = torch.int8 if most <= torch.iinfo(torch.int8).max else torch.int16
+        self._split = split
+        self._index = torch.empty(rows, points, dtype=dtype, device=split.labels.device)
+        self._known = torch.zeros(rows, dtype=torch.bool)  # on the CPU: read at every step
+        self._whole = False
+
+    def index(self, rows: Tensor, assign: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Those of ``rows``; those not seen before are assigned now, on a CUDA device all."""
+        if not self._whole:
+            asked = rows if rows.device.type == "cpu" else torch.arange(len(self._known))
+            new = asked[~self._known[asked]].unique()
+            if len(new):
+                self._assign(new, assign)
+        return self._index.index_select(0, rows).long()
+
+    def _assign(self, new: Tensor, assign: Callable[[Tensor, Tensor], Tensor]) -> None:
+        for part in new.to(self._index.device).split(CHUNK):
+            found = assign(self._split.boxes[part], self._split.labels[part])
+            self._index[part] = found.to(self._index.dtype)
+        self._known[new] = True
+        self._whole = bool(self._known.all())
+
+
+@lru_cache(maxsize=2)
+def memory_of(split: Split) -> Memory:
+    """The memory of a split, one in a process: workers live longer than trials."""
+    return Memory(split)
+
+
+@lru_cache(maxsize=2)
+def placed(split: Split, device: torch.device) -> Split:
+    """The split on the device if it takes less than half of its free memory, else as it is.
+
+    One copy in a process, for all its trials.
+    """
+    if device.type != "cuda":
+        return split
+    size = sum(f.numel() * f.element_size() for f in split.features.values())
+    if size > torch.cuda.mem_get_info(device)[0] / 2:
+        return split
+    return replace(
+        split,
+        features={level: f.to(device) for level, f in split.features.items()},
+        boxes=split.boxes.to(device),
+        labels=split.labels.to(device),
+    )
