@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.own_backbone import build_own, own_file
+from nas_fpn.proxy.remote import local_file
 from nas_fpn.proxy.settings import BackboneSettings
+from nas_fpn.proxy.url import is_url
 
 __all__ = ["Backbone", "build_backbone"]
 
@@ -115,7 +117,7 @@ def build_backbone(settings: BackboneSettings, levels: Sequence[int], *, seed: i
     stages = _stages_of(whole, settings.name)
     _check_levels(wanted, tuple(stages), settings.name)
     if settings.weights not in ("none", "imagenet"):
-        _load(whole, Path(settings.weights))
+        _load(whole, _weights_file(settings.weights))
     net, stages = _cut(whole, settings, stages={level: stages[level] for level in wanted})
     config = whole.default_cfg
     channels = net.feature_info.channels()
@@ -141,7 +143,7 @@ def _own(settings: BackboneSettings, levels: tuple[int, ...], *, seed: int) -> B
     made = build_own(settings, seed=seed)
     _check_levels(levels, tuple(made.stages), settings.name)
     if settings.weights not in ("none", "own"):
-        _load(made.net, Path(settings.weights))
+        _load(made.net, _weights_file(settings.weights))
     return Backbone(
         made.net,
         settings,
@@ -223,6 +225,10 @@ def _stages_of(net: Any, name: str) -> dict[int, int]:
     ):
         raise RunError(f"{where}: its strides {strides} are not powers of two; take another model")
     return stages
+
+
+def _weights_file(weights: str) -> Path:
+    return local_file(weights) if is_url(weights) else Path(weights)
 
 
 def _load(net: nn.Module, path: Path) -> None:

@@ -4,12 +4,12 @@ Every setting has a default that works on one CPU with the embedded data. The mo
 and refuse unknown keys; paths are made absolute by whoever reads the file.
 """
 
-from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_fpn.detect.shapes import COUNTS
+from nas_fpn.proxy.url import Place, checked_url, is_url
 
 __all__ = ["BackboneSettings", "DataSettings", "ProxySettings"]
 
@@ -21,11 +21,13 @@ class DataSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    images: Path | None = Field(None, description="folder that the file names in the JSON start at")
-    train: Path | None = Field(None, description="COCO detection JSON that the necks train on")
-    val: Path | None = Field(None, description="COCO JSON that the search sees; absent: split off")
-    test: Path | None = Field(None, description="COCO JSON for verdicts; absent: split from val")
-    warmup: Path | None = Field(
+    images: Place | None = Field(
+        None, description="folder that the file names in the JSON start at; or a URL, s3://…"
+    )
+    train: Place | None = Field(None, description="COCO detection JSON that the necks train on")
+    val: Place | None = Field(None, description="COCO JSON that the search sees; absent: split off")
+    test: Place | None = Field(None, description="COCO JSON for verdicts; absent: split from val")
+    warmup: Place | None = Field(
         None, description="COCO JSON for the backbone's warm-up; absent: half of train is set aside"
     )
     skip_bad: bool = Field(False, description="leave bad images and boxes out instead of stopping")
@@ -58,8 +60,8 @@ class BackboneSettings(BaseModel):
     name: str = Field("mobilenetv3_small_050", description='a timm model, or "mine.py:build"')
     weights: str = Field(
         "none",
-        description='"imagenet" (downloads), "none" (warm-up), a .safetensors file, or "own": as '
-        "the function of mine.py gives it",
+        description='"imagenet" (downloads), "none" (warm-up), a .safetensors file or its URL, or '
+        '"own": as the function of mine.py gives it',
     )
     arguments: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description='arguments of the timm model, e.g. {pad_type = "same"}'
@@ -70,6 +72,11 @@ class BackboneSettings(BaseModel):
     warmup_batch_size: int = Field(16, ge=1, description="images per step of the warm-up")
     warmup_learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of the warm-up")
     warmup_weight_decay: float = Field(1e-4, ge=0, description="weight decay of the warm-up")
+
+    @field_validator("weights")
+    @classmethod
+    def _url_is_one(cls, weights: str) -> str:
+        return checked_url(weights) if is_url(weights) else weights
 
 
 class ProxySettings(BaseModel):

@@ -14,6 +14,7 @@ from nas_fpn.detect.dataset import Dataset, split_dataset
 from nas_fpn.detect.shapes import VERSION, write_shapes
 from nas_fpn.errors import DataError
 from nas_fpn.proxy.settings import DataSettings
+from nas_fpn.run.inputs import local_data
 
 __all__ = ["Data", "embedded", "read_data"]
 
@@ -36,12 +37,16 @@ class Data:
 def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_warmup: bool) -> Data:
     """Read the user's COCO files, or write the embedded scenes under ``cache`` and read them.
 
+    What URLs name is fetched first.
+
     Raises:
+        RunError: for a URL that is not reached.
         DataError: for a fault in the files, and for splits that name different categories or
             share an image.
     """
     if settings.images is None:
         settings = embedded(settings, cache, image_size=image_size)
+    settings = local_data(settings)
     notes: list[str] = []
     given = {
         split: _read(path, settings, notes)
@@ -51,7 +56,7 @@ def read_data(settings: DataSettings, cache: Path, *, image_size: int, needs_war
             ("test", settings.test),
             ("warmup", settings.warmup if needs_warmup else None),
         )
-        if path is not None
+        if isinstance(path, Path)
     }
     _check_categories(given, settings)
     _check_apart(given, settings)
@@ -89,7 +94,7 @@ def embedded(settings: DataSettings, cache: Path, *, image_size: int) -> DataSet
 
 
 def _read(path: Path, settings: DataSettings, notes: list[str]) -> Dataset:
-    assert settings.images is not None
+    assert isinstance(settings.images, Path)
     dataset, skipped = read_coco(
         path,
         settings.images,

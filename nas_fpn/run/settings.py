@@ -104,6 +104,10 @@ class RaySettings(BaseModel):
     cpus_per_trial: float = Field(1.0, ge=0, description="CPU cores that a trial takes")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs that a trial takes; may be a part")
     address: str = Field("local", description='"local", "auto", or the address of a Ray cluster')
+    inputs: Literal["everywhere", "driver"] = Field(
+        "everywhere",
+        description="nodes of a cluster that must reach data and weights; trials read features",
+    )
 
 
 class ReportSettings(BaseModel):
