@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import Trainer
 from nas_fpn.search import Loop, Progress
+from nas_fpn.search.carry import Carried
 from nas_fpn.search.tune import search_on_ray
 
 __all__ = ["drive_on_ray"]
@@ -15,12 +16,11 @@ def drive_on_ray(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
     ray = run.settings.ray
     return search_on_ray(
         loop,
-        trainer,
+        Carried(trainer.bank, trainer.at),
         workers=ray.workers,
         threads=run.settings.proxy.threads,
         cpus=ray.cpus_per_trial,
         gpus=ray.gpus_per_trial,
         address=ray.address,
-        storage=None if ray.address == "local" else run.folder / "ray",
         seconds=run.settings.trial_seconds,
     )

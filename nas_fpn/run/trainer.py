@@ -54,6 +54,10 @@ class Trainer:
         checkpoint = self._checkpoint(due, bank)
         yield from self.reports(build_neck(architecture, bank, seed=self.seed), checkpoint)
 
+    def at(self, bank: Path) -> "Trainer":
+        """The same where the bank lies elsewhere, as on another node."""
+        return replace(self, bank=bank)
+
     def reports(self, neck: Neck, checkpoint: Checkpoint | None = None) -> Iterator[Report]:
         """Train a neck of :func:`build_neck` in place and yield its reports."""
         torch.set_num_threads(self.settings.threads)

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 import ray
 import torch  # isort: split  # before ray: a driver that loads torch late has been seen to die
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import Report
-from nas_fpn.search.cluster import session
+from nas_fpn.search.carry import Carried
+from nas_fpn.search.cluster import Carrier, room, session
 from nas_fpn.search.limit import too_long
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
@@ -30,29 +33,28 @@ from nas_fpn.search.progress import Noted, Progress
 __all__ = ["search_on_ray"]
 
 RETRIES = 2  # of a trial whose worker died; what the training raises is the trial's own failure
-WARM_UP = 30.0  # seconds that the first worker waits for the others; a cluster may still grow
+WARM_UP = 30.0  # seconds that the first worker waits for the others that there is room for
 GRACE = 10.0  # seconds that workers get to end their step when a search is interrupted
 
 
 def search_on_ray(
     loop: Loop,
-    evaluate: Evaluate,
+    evaluate: Evaluate | Carried,
     *,
     workers: int,
     threads: int = 1,
     cpus: float = 1.0,
     gpus: float = 0.0,
     address: str = "local",
-    storage: Path | None = None,
     seconds: float | None = None,
 ) -> Iterator[Progress]:
     """Train what the loop asks for, ``workers`` trials at a time, until it is over.
 
-    ``evaluate`` travels to the workers once each, by pickle; ``threads`` is what each may use of
+    ``evaluate`` travels to the workers once each, by pickle; of a :class:`Carried` the file goes
+    once to each node of a cluster that does not see it. ``threads`` is what each may use of
     OpenMP and torch; ``cpus`` and ``gpus`` (a fraction shares one) are what a trial reserves.
     ``address`` "local" starts Ray here, on loopback, and stops it at the end; any other connects to
-    a cluster, whose nodes must share the folder ``storage``. A session of Ray that is there already
-    is used.
+    a cluster, whose nodes need share no folder. A session of Ray that is there already is used.
 
     A trial whose worker dies is tried again twice, then failed. One that takes longer than
     ``seconds`` is failed at once, and its worker killed. Close the generator, or interrupt it,
@@ -65,7 +67,18 @@ def search_on_ray(
     with session(address, resources, workers=workers, threads=threads) as (folder, dashboard):
         if dashboard:
             yield Noted(f"Ray's dashboard: http://{dashboard}")
-        bridge = _Bridge(loop, workers)
+        carrier = None
+        if isinstance(evaluate, Carried):
+            if address == "local":
+                evaluate = evaluate.make(evaluate.file)
+            else:
+                evaluate = carrier = Carrier(evaluate)
+                yield from map(Noted, carrier.deliver(resources))
+        there = room(resources)
+        if not there:
+            wanted = ", ".join(f"{v:g} {k.upper()}" for k, v in resources.items() if v)
+            yield Noted(f"no node has what a trial takes, {wanted}; the search waits for one")
+        bridge = _Bridge(loop, workers, there)
         worker = tune.with_parameters(_Worker, evaluate=evaluate, threads=threads)
         tuner = tune.Tuner(
             tune.with_resources(worker, resources),
@@ -79,10 +92,12 @@ def search_on_ray(
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(storage or folder),
+                storage_path=folder,
                 stop=_Stopper(bridge),
                 callbacks=[_Failures(bridge, seconds)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
+                # Else workers write into the storage, which their node would have to share.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
         )
@@ -96,6 +111,8 @@ def search_on_ray(
             thread.join(GRACE)
         if bridge.error is not None:
             raise bridge.error
+        if carrier is not None:
+            yield from map(Noted, carrier.latecomers())
     if loop.over:
         yield loop.ending()
 
@@ -145,16 +162,16 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 class _Bridge(Searcher):  # type: ignore[misc]
     """Tune's side of the loop; every method runs in the thread of :meth:`fit`.
 
-    Its first trials are none of the loop's: they hold the workers until all have started. Else
-    Tune gives the trial of one that starts to the first that is done, and ends the starting one;
-    trials shorter than a start would all run on one worker.
+    Its first trials are none of the loop's: they hold the workers until all have started that there
+    is room for. Else trials shorter than a start would all run on one worker.
 
     An error in here would be logged by Tune and forgotten: it is kept, and ends the search.
     """
 
-    def __init__(self, loop: Loop, workers: int) -> None:
+    def __init__(self, loop: Loop, workers: int, there: int) -> None:
         super().__init__()
         self._workers = workers
+        self._first = min(workers, max(there, 1))  # those that there is room for now
         self._warming = 0  # trials suggested to warm up
         self._warm: set[str] = set()  # those of them that have started
         self._since = 0.0
@@ -173,7 +190,8 @@ class _Bridge(Searcher):  # type: ignore[misc]
     def fit(self, tuner: Any) -> None:
         """Run Tune to its end."""
         try:
-            tuner.fit()
+            with _starts_let_be():
+                tuner.fit()
         except ray.exceptions.RayError as error:
             what = " ".join(str(error).split())[:200]
             self._give_up(
@@ -214,7 +232,7 @@ class _Bridge(Searcher):  # type: ignore[misc]
             self._since = self._since or time.monotonic()
             self._warm.add(trial_id)
             waited = time.monotonic() - self._since
-            return len(self._warm) >= self._workers or waited > WARM_UP
+            return len(self._warm) >= self._first or waited > WARM_UP
         number = self._numbers[trial_id]
         if "full" in result:
             self._give_up(OSError(*result["full"]))
@@ -326,6 +344,30 @@ class _Failures(tune.Callback):  # type: ignore[misc]
         lines = Path(trial.error_file).read_text().split("\n")
         what = next(filter(None, map(str.strip, reversed(lines))), "")[:200]
         self._bridge.died(trial.trial_id, f"the worker died in {RETRIES + 1} attempts: {what}")
+
+
+@contextmanager
+def _starts_let_be() -> Iterator[None]:
+    """Meanwhile a worker that starts keeps its trial.
+
+    Else Tune gives that to the first worker that is done, and ends the one that starts: a node that
+    joins late, or a worker in the place of one that died, would wait for trials that take longer
+    than a start.
+    """
+    reuse = TuneController._maybe_reuse_cached_actor
+
+    def unless_it_starts(self: Any, trial: Any) -> bool:
+        own = self._trial_to_actor.get(trial)
+        starts = own is not None and self._actor_manager.is_actor_started(own)
+        if starts and trial not in self._resetting_trials:
+            return False
+        return bool(reuse(self, trial))
+
+    TuneController._maybe_reuse_cached_actor = unless_it_starts
+    try:
+        yield
+    finally:
+        TuneController._maybe_reuse_cached_actor = reuse
 
 
 def _name(trial: Any) -> str:

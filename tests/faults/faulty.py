@@ -1,16 +1,22 @@
 """A fake training that meets a fault on purpose; what has happened already it knows by marks."""
 
+import hashlib
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nas_fpn.record import Report
 from nas_fpn.search import Due
 
 STEPS = (100, 200, 300)
+FREE = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,47 @@ class Faulty:
         while fault == "hang":
             time.sleep(0.1)
         return float("nan") if fault == "nan" else score
+
+
+@dataclass(frozen=True)
+class Visiting:
+    """A training that maps the ``file`` it is given, and leaves a mark of where it was. Picklable.
+
+    A mark is a file in the marks: the trial, the process, its node's folder of copies, the file and
+    the hash of its bytes. From trial ``FREE`` on it then waits until :func:`let_go`.
+    """
+
+    faulty: Faulty
+    file: Path
+
+    def __call__(self, due: Due) -> Iterator[Report]:
+        pages = np.memmap(self.file, np.uint8, "r")
+        visit = {
+            "trial": due.number,
+            "process": os.getpid(),
+            "copies": os.environ["NAS_FPN_COPIES"],
+            "file": str(self.file),
+            "sha256": hashlib.sha256(pages).hexdigest(),
+        }
+        mark = self.faulty.marks / f"visit-{time.time()}-{due.number}"
+        partial = mark.with_name(f"{mark.name}.partial")
+        partial.write_text(json.dumps(visit))
+        partial.rename(mark)
+        while due.number >= FREE and not (self.faulty.marks / "go").exists():
+            time.sleep(0.05)
+        yield from self.faulty(due)
+        del pages
+
+
+def visits(marks: Path) -> list[dict[str, Any]]:
+    """The marks of all trainings that have begun, the first first."""
+    found = [one for one in marks.glob("visit-*") if one.suffix != ".partial"]
+    return [json.loads(one.read_text()) for one in sorted(found)]
+
+
+def let_go(marks: Path) -> None:
+    """Have all trainings that wait go on."""
+    (marks / "go").touch()
 
 
 def die() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nas_fpn.record import read_history
-from tests.faults.places import TOKEN, head, mount, mounted
+from tests.faults.nodes import TOKEN, head
+from tests.faults.places import mount, mounted
 from tests.faults.processes import Search, Tally, cli, fake, steady, undisturbed
 
 TRIALS = 12  # of the searches by fakes
@@ -325,12 +326,12 @@ def head_restarted(folder: Path, *, times: int) -> Tally:
     for turn in range(times):
         where = folder / f"search{turn}"
         with head() as first:
-            command = fake(where, workers=2, pause=0.3, address=first.address)
+            command = fake(where, workers=2, pause=0.3, address=first.gcs)
             with Search(command, variables=TOKEN) as search:
                 assert search.until(lambda line: line.what == "Told") is not None, search.errors
                 first.kill()
                 tally.times += 1
-                with head(int(first.address.rpartition(":")[2])):
+                with head(int(first.gcs.rpartition(":")[2])):
                     assert search.end() != 0
                     tally.look(where / "history.jsonl", search.lines)
                     with Search(command, variables=TOKEN) as resumed:

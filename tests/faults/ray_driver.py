@@ -7,24 +7,27 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from nas_fpn.run import Run, read_run, search_run
 from nas_fpn.run.trainer import Trainer
 from nas_fpn.search import Evaluate, Loop, Progress
+from nas_fpn.search.carry import Carried
 from nas_fpn.search.tune import search_on_ray
 from tests.faults.driver import Given, said, search, tell
+from tests.faults.faulty import Visiting
 from tests.faults.wounded import Wounded
 
 
 def on_ray(loop: Loop, evaluate: Evaluate, given: Given) -> Iterator[Progress]:
+    file = Path(given["file"]) if "file" in given else None
     return search_on_ray(
         loop,
-        evaluate,
+        evaluate if file is None else Carried(file, partial(Visiting, evaluate)),
         workers=given["workers"],
         seconds=given.get("seconds"),
         address=given.get("address", "local"),
-        storage=Path(given["marks"]) if "address" in given else None,
     )
 
 
