@@ -57,7 +57,8 @@ def search_on_ray(
     a cluster, whose nodes need share no folder. A session of Ray that is there already is used.
 
     A trial whose worker dies is tried again twice, then failed. One that takes longer than
-    ``seconds`` is failed at once, and its worker killed. Close the generator, or interrupt it,
+    ``seconds`` is failed at once, and its worker killed. When the time of the loop's clock is over
+    what is in training is cut, and the workers go. Close the generator, or interrupt it,
     and the record that it leaves resumes. Raises :class:`RunError` when this machine can never
     run a trial or Ray is gone, OSError when a disk takes no more.
     """
@@ -262,6 +263,20 @@ class _Bridge(Searcher):  # type: ignore[misc]
         except Exception as error:
             self._give_up(error)
 
+    def look_at_clock(self) -> None:
+        """Once the time of the search is over, cut what is in training. Tune asks at each step."""
+        clock = self._loop.clock
+        if clock is None or self.stopping or clock.left() > 0:
+            return
+        try:
+            for number in self._numbers.values():
+                self._loop.cut(number)
+            self._loop.next()  # what is paused goes no further
+            self._publish()
+        except Exception as error:
+            self._give_up(error)
+        self.stopping = True
+
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
@@ -293,7 +308,8 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return self._bridge.result(trial_id, result)
 
     def stop_all(self) -> bool:
-        """Whether the search was interrupted or has met an error."""
+        """Whether the search was interrupted, has met an error, or its time is over."""
+        self._bridge.look_at_clock()
         return self._bridge.stopping
 
 
