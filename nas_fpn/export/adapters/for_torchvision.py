@@ -6,12 +6,12 @@ Names follow ``torchvision.models.detection.backbone_utils``: features are calle
 
 from nas_fpn.export.adapters.facts import Facts
 from nas_fpn.export.adapters.loading import fill
+from nas_fpn.export.adapters.resnets import resnet_of
 from nas_fpn.export.header import span
 
 __all__ = ["fault", "files", "use"]
 
 _COARSEST_POOLED = 5  # as FPN has it: p6 is for proposals only
-_RESNETS = {"resnet18": 64, "resnet50": 256}  # the channels of c2
 _FCOS_GROUPS = 32  # of the group norms in its head, which divide the channels
 
 _SOURCE = '''\
@@ -112,7 +112,7 @@ def faster_rcnn_pool() -> MultiScaleRoIAlign:
 
 _USE = """\
 from torchvision.models.detection import {detectors}
-from for_torchvision import {maker}, faster_rcnn_anchors, faster_rcnn_pool
+from for_torchvision import faster_rcnn_anchors, faster_rcnn_pool, {maker}
 from for_torchvision import {anchors}
 
 backbone = {backbone}
@@ -139,7 +139,7 @@ def files(facts: Facts) -> dict[str, str]:
         _SOURCE,
         facts,
         channels=facts.out_channels[0],
-        resnet=_resnet(facts) or "resnet50",
+        resnet=resnet_of(facts) or "resnet50",
         pooled=span("p", pooled),
         pools="[" + ", ".join(f'"{k}"' for k in range(len(pooled))) + "]",
     )
@@ -148,7 +148,7 @@ def files(facts: Facts) -> dict[str, str]:
 
 def use(facts: Facts) -> str:
     """How it is used, for the README."""
-    name = _resnet(facts)
+    name = resnet_of(facts)
     maker = "BackboneWithNeck" if name is None else "resnet_with_neck"
     made = "BackboneWithNeck(body)" if name is None else f'resnet_with_neck("{name}")'
     fits = facts.out_channels[0] % _FCOS_GROUPS == 0
@@ -159,11 +159,3 @@ def use(facts: Facts) -> str:
         anchors="fcos_anchors, retinanet_anchors" if fits else "retinanet_anchors",
         fcos=_FCOS if fits else "",
     )
-
-
-def _resnet(facts: Facts) -> str | None:
-    """The smallest ResNet whose channels the neck's weights are for."""
-    for name, first in _RESNETS.items():
-        if facts.in_channels == tuple(first * 2 ** (level - 2) for level in facts.inputs):
-            return name if facts.inputs[-1] <= 5 else None
-    return None

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_fpn.errors import RunError
-from nas_fpn.export.adapters import for_torchvision
+from nas_fpn.export.adapters import (
+    for_detectron2,
+    for_mmdetection,
+    for_timm,
+    for_torchvision,
+    for_transformers,
+    for_ultralytics,
+)
 from nas_fpn.export.adapters.facts import Facts
 
 __all__ = ["ALL", "Written", "adapter_names", "check_adapters", "write_adapters"]
@@ -23,8 +30,18 @@ class _Adapter:
     use: Callable[[Facts], str]
 
 
+def _fits(facts: Facts) -> str | None:
+    """No fault: the library takes any neck."""
+    del facts
+
+
 _ADAPTERS = {
     "torchvision": _Adapter(for_torchvision.fault, for_torchvision.files, for_torchvision.use),
+    "timm": _Adapter(_fits, for_timm.files, for_timm.use),
+    "detectron2": _Adapter(_fits, for_detectron2.files, for_detectron2.use),
+    "mmdetection": _Adapter(_fits, for_mmdetection.files, for_mmdetection.use),
+    "ultralytics": _Adapter(_fits, for_ultralytics.files, for_ultralytics.use),
+    "transformers": _Adapter(_fits, for_transformers.files, for_transformers.use),
 }
 _FILES = (*(f"for_{name}.py" for name in _ADAPTERS), "for_ultralytics.yaml")
 
