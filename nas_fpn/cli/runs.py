@@ -12,7 +12,7 @@ from nas_fpn.cli.arguments import Json, RunFolder
 from nas_fpn.cli.output import display, say
 from nas_fpn.errors import RunError
 
-__all__ = ["init", "search", "table"]
+__all__ = ["init", "search", "search_on", "table"]
 
 
 def init(
@@ -58,6 +58,27 @@ def search(
 
     Example: nas-fpn search runs/quickstart
     """
+    search_on(
+        run,
+        trials=trials,
+        minutes=minutes,
+        accept_drift=accept_drift,
+        address=address,
+        workers=workers,
+    )
+
+
+def search_on(
+    run: Path,
+    *,
+    trials: str | None,
+    minutes: str | None,
+    accept_drift: bool = False,
+    address: str | None,
+    workers: int | None,
+    packed: Path | None = None,
+) -> None:
+    """The verb search; ``packed`` is the folder of files that came with a job."""
     from nas_fpn.run import command_began, drive_here, read_run, search_run, watch_of
     from nas_fpn.search.local import NO_ROOM
 
@@ -73,6 +94,11 @@ def search(
         from nas_fpn.run.on_ray import drive_on_ray
 
         drive = drive_on_ray
+        if asked.settings.ray.address != "local":
+            from nas_fpn.run.on_nodes import check_nodes
+
+            if count := check_nodes(asked, packed=packed):
+                say(f"data and weights: reached from {count} nodes")
     watch = watch_of(asked)
     try:
         events = search_run(

@@ -33,6 +33,9 @@ def submit(
     trials: Annotated[
         str | None, typer.Option(help="A new budget: 80 in all, or +100 for as many more.")
     ] = None,
+    minutes: Annotated[
+        str | None, typer.Option(help="Time: 90 in all, or +30 for as many more.")
+    ] = None,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Confirm what was found, as nas-fpn confirm does.")
     ] = False,
@@ -75,6 +78,7 @@ def submit(
         storage=storage,
         workers=workers,
         trials=trials,
+        minutes=minutes,
         confirm=confirm,
         cpus=driver_cpus,
         gpus=driver_gpus,
@@ -207,13 +211,20 @@ def job(
     Example: nas-fpn job .
     """
     from nas_fpn.cli.confirm import confirm
-    from nas_fpn.cli.runs import search
+    from nas_fpn.cli.runs import search_on
     from nas_fpn.run.submit import place
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop is Ctrl-C
     placed = place(folder)
     say(f"the run stands in {placed.folder}")
-    search(placed.folder, trials=placed.trials, address="auto", workers=placed.workers)
+    search_on(
+        placed.folder,
+        trials=placed.trials,
+        minutes=placed.minutes,
+        address="auto",
+        workers=placed.workers,
+        packed=placed.inputs,
+    )
     if placed.confirm:
         confirm(placed.folder)
 

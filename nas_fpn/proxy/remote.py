@@ -32,6 +32,7 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import FileSystem
 
 from nas_fpn.errors import RunError
+from nas_fpn.proxy.url import below
 
 __all__ = ["Facts", "cache_folder", "facts_of", "local_file", "local_folder"]
 
@@ -92,7 +93,7 @@ def local_folder(url: str, names: Iterable[str]) -> Path:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             jobs = {
                 name: pool.submit(
-                    _maybe, system, path, f"{url}/{name}", None if listed is None else listed[path]
+                    _maybe, system, path, below(url, name), None if listed is None else listed[path]
                 )
                 for name, path in there.items()
             }
@@ -202,7 +203,8 @@ def _fetched(system: Any, path: str, url: str, facts: Facts | None = None) -> _K
             raise RunError(f"{url}: {size} bytes arrived of {facts.size}\nsearch again")
         content = root / "content" / digest[:2] / digest
         content.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(content)
+        if not content.is_file() or content.stat().st_size != size:
+            part.replace(content)
     finally:
         part.unlink(missing_ok=True)
     known.parent.mkdir(exist_ok=True)

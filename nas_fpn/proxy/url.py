@@ -1,13 +1,12 @@
 """What may stand where a path stands: a URL of a file or folder that is fetched when it is read."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
-__all__ = ["SCHEMES", "Place", "checked_url", "is_url"]
+__all__ = ["SCHEMES", "Place", "below", "checked_url", "is_url"]
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "http", "https", "file", "memory")
 
@@ -28,10 +27,8 @@ def checked_url(url: str) -> str:
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
-        near = difflib.get_close_matches(parts.scheme, SCHEMES, n=1)
-        mean = f"; did you mean {near[0]}://?" if near else ""
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise ValueError(f"{parts.scheme}:// is not read here, {known} are{mean}")
+        raise ValueError(f"{parts.scheme}:// is not read here; {known} are")
     if "@" in parts.netloc and parts.scheme not in ("abfs", "abfss"):
         raise ValueError(
             "should hold no name and password: the record keeps it; give them by the environment"
@@ -39,6 +36,16 @@ def checked_url(url: str) -> str:
     if not parts.path.strip("/") and not (parts.scheme == "memory" and parts.netloc):
         raise ValueError("should name a file or a folder")
     return url
+
+
+def below(folder: str, name: str) -> str:
+    """The URL of a file in the folder of a URL, whose query stays at the end.
+
+    >>> below("s3://bucket/images/?region=eu", "a/1.png")
+    's3://bucket/images/a/1.png?region=eu'
+    """
+    path, mark, query = folder.partition("?")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
 
 
 def _place(given: object) -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 from nas_fpn.errors import DataError, RunError
 from nas_fpn.proxy.remote import facts_of, local_file, local_folder
 from nas_fpn.proxy.settings import DataSettings
-from nas_fpn.proxy.url import is_url
+from nas_fpn.proxy.url import below, is_url
 from nas_fpn.run.settings import Run
 from nas_fpn.strange import bounded
 
@@ -104,7 +104,8 @@ def inputs_of(run: Run, *, packed: Path | None = None) -> tuple[Input, ...]:
         file = local_file(train) if isinstance(train, str) else train
         first = next(images_named(file), None)
         if first is not None and not (packed is not None and _is_below(images, packed)):
-            found.append(_image(f"{images}/{first}"))
+            place = below(images, first) if isinstance(images, str) else str(images / first)
+            found.append(_image(place))
     return tuple(found)
 
 

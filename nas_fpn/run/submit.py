@@ -85,14 +85,15 @@ class Asked:
     """How a run is to be searched on a cluster.
 
     ``storage`` is a folder of the cluster, which all its nodes share if there are several.
-    ``workers`` and ``trials`` stand for those of ``run.toml``; ``confirm`` confirms what was
-    found. ``cpus`` and ``gpus`` are what the driver itself takes, which makes the bank.
+    ``workers``, ``trials`` and ``minutes`` are as for ``nas-fpn search``; ``confirm`` confirms
+    what was found. ``cpus`` and ``gpus`` are what the driver itself takes, which makes the bank.
     ``program`` sends this package along.
     """
 
     storage: str = ""
     workers: int | None = None
     trials: str | None = None
+    minutes: str | None = None
     confirm: bool = False
     cpus: float = 0.0
     gpus: float = 0.0
@@ -108,6 +109,7 @@ class Placed:
     inputs: Path
     workers: int | None
     trials: str | None
+    minutes: str | None
     confirm: bool
 
 
@@ -127,6 +129,7 @@ def submit_run(run: Run, cluster: Cluster, asked: Asked) -> tuple[Submitted, Pac
         "run": package.run,
         "workers": asked.workers,
         "trials": asked.trials,
+        "minutes": asked.minutes,
         "confirm": asked.confirm,
     }
     known = answers_here(run.folder)
@@ -182,9 +185,8 @@ def place(here: Path) -> Placed:
         part.write_bytes(content)
         part.replace(path)
     folder = inside(top, manifest["run"])
-    return Placed(
-        folder, top / INPUTS, manifest["workers"], manifest["trials"], manifest["confirm"]
-    )
+    asked = {key: manifest[key] for key in ("workers", "trials", "minutes", "confirm")}
+    return Placed(folder, top / INPUTS, **asked)
 
 
 def continued(first: bytes, second: bytes) -> str:

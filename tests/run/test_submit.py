@@ -72,11 +72,18 @@ def test_the_run_there_asks_the_question_of_the_run_here(folder: Path, there: Se
 
 def test_what_is_asked_travels_along(folder: Path, there: Sent) -> None:
     asked = Asked(
-        storage=there.asked.storage, workers=60, trials="+5", confirm=True, gpus=1, program=False
+        storage=there.asked.storage,
+        workers=60,
+        trials="+5",
+        minutes="90",
+        confirm=True,
+        gpus=1,
+        program=False,
     )
     submit_run(read_run(folder), there.jobs(), asked)
     (placed,) = there.placed
-    assert (placed.workers, placed.trials, placed.confirm) == (60, "+5", True)
+    assert (placed.workers, placed.trials, placed.minutes) == (60, "+5", "90")
+    assert placed.confirm
     assert there.cluster.submitted[0]["gpus"] == 1
 
 

@@ -1,0 +1,191 @@
+"""A real head of Ray on loopback: a run is submitted, looked at, fetched; another one stopped."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nas_fpn.detect.shapes import write_shapes
+from nas_fpn.record import read_history
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+TINY = """
+space = "quick"
+words = ["../words.py"]
+controller = "random_search"
+baselines = ["fpn"]
+[budget]
+trials = {trials}
+[confirm]
+seeds = 0
+[data]
+images = "{data}/images"
+train = "{data}/train.json"
+[backbone]
+warmup_steps = 2
+warmup_batch_size = 4
+[proxy]
+image_size = 64
+steps = 2
+batch_size = 4
+views = 1
+evaluations = 1
+head_width = 16
+"""
+
+
+@dataclass
+class Head:
+    address: str
+    environment: dict[str, str]
+    folder: Path
+
+    def run(self, *arguments: str, **changes: str) -> tuple[int, str, str]:
+        """A verb as a user runs it: exit code, stdout, stderr."""
+        command = [sys.executable, "-m", "nas_fpn.cli", *arguments]
+        env = {**self.environment, **changes}
+        done = subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def begin(self, name: str, *, trials: int) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        data = self.folder / "data"
+        (folder / "run.toml").write_text(TINY.format(trials=trials, data=data))
+        (self.folder / "words.py").write_text('"""No own words."""\n')
+        return folder
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """Ray's head with its job server: loopback only, a token, a home of its own."""
+    pytest.importorskip("aiohttp", reason="needs ray[default], for the job server")
+    psutil = pytest.importorskip("psutil", reason="needs psutil, to end what was started")
+    folder = tmp_path_factory.mktemp("cluster")
+    write_shapes(folder / "data", seed=0, image_size=64, train=24, val=2, test=2, warmup=0)
+    (folder / "home").mkdir()
+    head, dashboard, client, agent = free_ports(4)
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    with tempfile.TemporaryDirectory(prefix="nf", dir="/tmp", ignore_cleanup_errors=True) as short:
+        environment = {
+            **bare,
+            "HOME": str(folder / "home"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{bare['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "NO_COLOR": "1",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # 127.0.0.1, as search/cluster.py
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        started = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+                *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"),
+                *(f"--port={head}", f"--dashboard-port={dashboard}", "--num-cpus=2"),
+                *(f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"),
+                *("--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={short}"),
+            ],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_for(dashboard, started)
+            yield Head(f"http://127.0.0.1:{dashboard}", environment, folder)
+        finally:
+            mine = psutil.Process(started.pid).children(recursive=True)
+            started.terminate()
+            started.wait(60)
+            for one in psutil.wait_procs(mine, timeout=20)[1]:
+                one.kill()
+
+
+def wait_for(port: int, started: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        assert started.poll() is None, "Ray's head did not start"
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.5)
+    raise AssertionError("Ray's job server does not answer")
+
+
+def test_from_submit_to_the_answer_at_home(head: Head) -> None:
+    folder = head.begin("mine", trials=2)
+    storage = head.folder / "storage"
+    given = ("--address", head.address, "--storage", str(storage), "--workers", "1")
+    code, out, err = head.run("submit", str(folder), *given)
+    assert (code, err) == (0, ""), out + err
+    assert f"[data] train = {head.folder / 'data/train.json'}: stays where it is" in out
+    assert "data and weights: reached from 1 nodes" in out
+    assert "the search is over: 2 trials beyond the baselines" in out
+
+    code, out, _ = head.run("status", str(folder), "--json")
+    assert (code, json.loads(out)["state"]) == (0, "SUCCEEDED")
+
+    code, out, err = head.run("fetch", str(folder))
+    assert (code, err) == (0, ""), out + err
+    there = Path(json.loads((folder / "submitted.json").read_text())["folder"])
+    for name in ("history.jsonl", "best/neck.py", "best/model.safetensors"):
+        assert (folder / name).read_bytes() == (there / name).read_bytes()
+    entries = read_history(folder / "history.jsonl").entries
+    assert [e.outcome.state for e in entries if e.outcome] == ["complete"] * 3
+
+    code, _, err = head.run("status", str(folder), RAY_AUTH_TOKEN="0" * 64)
+    assert code == 2
+    assert "asks for a token, and none, or another, was given" in err
+
+
+def test_a_job_is_stopped_and_goes_on(head: Head) -> None:
+    folder = head.begin("long", trials=2000)
+    storage = head.folder / "storage"
+    given = ("--address", head.address, "--storage", str(storage), "--workers", "0")
+    code, out, err = head.run("submit", str(folder), *given, "--no-follow")
+    assert (code, err) == (0, ""), out + err
+    record = Path(json.loads((folder / "submitted.json").read_text())["folder"]) / "history.jsonl"
+    end = time.monotonic() + 180
+    while not record.is_file() or record.read_text().count('"tell"') < 2:
+        assert time.monotonic() < end, head.run("status", str(folder))
+        time.sleep(0.5)
+    code, out, _ = head.run("stop", str(folder))
+    assert (code, "is told to end" in out) == (0, True)
+    while json.loads(head.run("status", str(folder), "--json")[1])["state"] == "RUNNING":
+        assert time.monotonic() < end
+    assert head.run("fetch", str(folder))[0] == 0
+    history = read_history(folder / "history.jsonl")
+    assert history.torn is None
+    assert not (folder / "best").exists()
+    first = (folder / "history.jsonl").read_text()
+
+    wanted = sum(event["event"] == "ask" for event in history.events) + 2
+    code, out, err = head.run("submit", str(folder), "--trials", str(wanted))
+    assert (code, err) == (0, ""), out + err
+    assert head.run("fetch", str(folder))[0] == 0
+    assert (folder / "history.jsonl").read_text().startswith(first)
+    assert (folder / "best/neck.py").is_file()
