@@ -40,7 +40,7 @@ def calibrated_said(event: Event) -> str:
             "No fidelity is chosen: the data set is too small to tell these necks apart. Even end "
             f"to end, they differ by no more\nthan chance explains (p = {reference['p']:.2f}; "
             f"between necks {reference['between']:.4f}, noise of one training "
-            f"{reference['noise']:.4f}). {_seeds_said(event)}"
+            f"{reference['noise']:.4f}).\n{_seeds_said(event)}"
         )
     known = [one for one in event["fidelities"] if one["tau"]["tau"] is not None]
     if not known:
