@@ -13,6 +13,8 @@ from nas_fpn.errors import RunError
 
 __all__ = ["train"]
 
+PROPOSALS = ("train_proposals", "val_proposals", "test_proposals")
+
 
 def train(
     to: Annotated[Path, typer.Option(help="A new folder, or one whose training goes on.")],
@@ -30,7 +32,7 @@ def train(
         typer.Option(help="A run.toml: its tables data, backbone, detector and training serve."),
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(help="fcos, retinanet, ssd or faster_rcnn.")
+        str | None, typer.Option(help="fcos, retinanet, ssd, faster_rcnn or fast_rcnn.")
     ] = None,
     data: Annotated[
         list[Path] | None,
@@ -38,6 +40,10 @@ def train(
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Where the file names in the JSON files start.")
+    ] = None,
+    proposals: Annotated[
+        list[Path] | None,
+        typer.Option(help="For fast_rcnn: COCO results files of train, val, test, in this order."),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="A timm model.")] = None,
     weights: Annotated[
@@ -85,6 +91,7 @@ def train(
             "device": device,
         },
     }
+    tables["data"] = _proposals(proposals or ())
     asked = _settings(_base(run, neck), tables, data or (), images, set_ or ())
     program, known = _program(neck, init, words)
     job = TrainJob(
@@ -171,15 +178,21 @@ def _settings(
     if whole["detector"]["kind"] is None:
         del whole["detector"]["kind"]
     if data:
-        none = dict.fromkeys(("images", "train", "val", "test", "warmup"))
+        none = dict.fromkeys(("images", "train", "val", "test", "warmup", *PROPOSALS))
         files = {key: path.resolve() for key, path in data_files(data, images=images).items()}
-        whole["data"] = none | files
+        whole["data"] = none | files | whole["data"]
     elif images is not None:
         raise RunError("--images is for --data\nname the JSON files: --data TRAIN.json …")
     for one in more:
         table, key, value = _setting(one)
         whole.setdefault(table, {})[key] = value
     return changed(base, whole, where="the options of nas-fpn train")
+
+
+def _proposals(paths: Sequence[Path]) -> dict[str, Path]:
+    if len(paths) > len(PROPOSALS):
+        raise RunError(f"--proposals: {len(paths)} files; give those of train, val and test")
+    return {key: path.resolve() for key, path in zip(PROPOSALS, paths, strict=False)}
 
 
 def _setting(text: str) -> tuple[str, str, Any]:

@@ -42,6 +42,7 @@ class Dataset:
     int64 [n], indices into ``categories``; ``crowd`` bool [n], boxes around a crowd: background in
     training, ignored regions to the evaluator; ``areas`` float32 [n], the areas that the evaluator
     sorts objects by (of the mask where the file has one, else of the box). n may be 0.
+    ``proposals`` float32 [m, 4], boxes that somebody proposes, best first; None: nobody did.
     """
 
     images: tuple[Image, ...]
@@ -50,6 +51,7 @@ class Dataset:
     labels: tuple[np.ndarray, ...]
     crowd: tuple[np.ndarray, ...]
     areas: tuple[np.ndarray, ...]
+    proposals: tuple[np.ndarray, ...] | None = None
 
 
 def split_dataset(dataset: Dataset, fraction: float, *, seed: int) -> tuple[Dataset, Dataset]:
@@ -108,4 +110,5 @@ def take(dataset: Dataset, chosen: Sequence[int]) -> Dataset:
         tuple(dataset.labels[i] for i in chosen),
         tuple(dataset.crowd[i] for i in chosen),
         tuple(dataset.areas[i] for i in chosen),
+        None if dataset.proposals is None else tuple(dataset.proposals[i] for i in chosen),
     )

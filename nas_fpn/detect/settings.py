@@ -48,7 +48,7 @@ class DetectorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Kind = Field("fcos", description="fast_rcnn reads proposals that are handed to it")
+    kind: Kind = Field("fcos", description="fast_rcnn reads data.train_proposals …")
     width: int | None = Field(
         None,
         ge=1,

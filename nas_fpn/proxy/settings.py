@@ -4,6 +4,7 @@ Every setting has a default that works on one CPU with the embedded data. The mo
 and refuse unknown keys; paths are made absolute by whoever reads the file.
 """
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -30,6 +31,13 @@ class DataSettings(BaseModel):
     warmup: Place | None = Field(
         None, description="COCO JSON for the backbone's warm-up; absent: half of train is set aside"
     )
+    train_proposals: Path | None = Field(
+        None,
+        description="boxes for detector.kind = fast_rcnn, on the images of train (and of what is "
+        "split off): a COCO results file",
+    )
+    val_proposals: Path | None = Field(None, description="the same of val, where that is a file")
+    test_proposals: Path | None = Field(None, description="the same of test, where that is a file")
     skip_bad: bool = Field(False, description="leave bad images and boxes out instead of stopping")
     split_seed: int = Field(0, ge=0, description="seed of the splits made when a file is absent")
     shapes_seed: int = Field(0, ge=0, description="seed of the embedded data")
@@ -47,6 +55,16 @@ class DataSettings(BaseModel):
         files = (self.train, self.val, self.test, self.warmup)
         if self.images is None and any(files):
             raise ValueError("images must name the folder of images when a JSON file is given")
+        for split in ("val", "test"):
+            if (
+                self.images is not None
+                and getattr(self, split) is None
+                and getattr(self, f"{split}_proposals") is not None
+            ):
+                raise ValueError(
+                    f"{split}_proposals belongs to {split}, which is split off here; the proposals "
+                    "of its images stand in the file of the split that it is taken from"
+                )
         if self.images is not None and self.train is None:
             raise ValueError("train must name a COCO JSON file when images is given")
         return self

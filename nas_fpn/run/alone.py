@@ -85,17 +85,24 @@ def run_file(path: Path) -> ModuleType:
 
 
 @torch.no_grad()
-def detect(model: nn.Module, picture: PILImage.Image | str | Path) -> dict[str, Tensor]:
+def detect(
+    model: nn.Module, picture: PILImage.Image | str | Path, proposals: Tensor | None = None
+) -> dict[str, Tensor]:
     """Boxes [n, 4] (x0, y0, x1, y1) in pixels of the picture, scores [n] and labels [n].
 
-    The best comes first. Labels are indices into ``model.config["classes"]``.
+    The best comes first. Labels are indices into ``model.config["classes"]``. A Fast R-CNN is given
+    ``proposals`` [m, 4], in pixels of the picture, as no other is.
     """
     if not isinstance(picture, PILImage.Image):
         picture = PILImage.open(picture)
     config: Mapping[str, Any] = model.config  # type: ignore[assignment]
     pixels, scale = letterbox(picture.convert("RGB"), config["image_size"])
     device = next(model.parameters()).device
-    (found,) = model([pixels.to(device).float() / 255])
+    images = [pixels.to(device).float() / 255]
+    if proposals is None:
+        (found,) = model(images)
+    else:
+        (found,) = model(images, [{"proposals": (proposals.float() * scale).to(device)}])
     boxes = found["boxes"].float().cpu() / scale
     boxes[:, 0::2] = boxes[:, 0::2].clamp(0, picture.width)
     boxes[:, 1::2] = boxes[:, 1::2].clamp(0, picture.height)

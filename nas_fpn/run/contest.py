@@ -18,6 +18,7 @@ from nas_fpn.language.resize import repeats
 from nas_fpn.record import Entry, Event, History
 from nas_fpn.report import VerdictPlan, front, name_of
 from nas_fpn.run.equal_cost import Frame, detector_costs, equal_cost
+from nas_fpn.run.proposals import proposal_hashes
 from nas_fpn.run.settings import Run
 
 __all__ = [
@@ -83,6 +84,7 @@ def asked(run: Run, bank: str, history: History) -> str:
         "objective": settings.objectives,
         "seed": settings.seed,
         "bank": bank,
+        "proposals": proposal_hashes(settings.detector, run.data),
         "told": sum(event["event"] == "tell" for event in history.events),
     }
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:16]

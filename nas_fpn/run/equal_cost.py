@@ -96,6 +96,7 @@ class _Timed:
         side = frame.image_size
         self.model = _without_backbone(neck, frame)
         self.images = [torch.zeros(3, side, side, device=frame.device)]
+        self.targets = _targets(frame) if frame.detector.kind == "fast_rcnn" else None
 
     @property
     def forward(self) -> "tuple[nn.Module, _Timed]":
@@ -103,7 +104,15 @@ class _Timed:
         return self.model, self
 
     def __call__(self) -> object:
-        return self.model(self.images)
+        return self.model(self.images, self.targets)
+
+
+def _targets(frame: Frame) -> list[dict[str, Tensor]]:
+    """As many proposals for one image as a Faster R-CNN would have."""
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(DetectorSettings().proposals_test, 2, 2, generator=generator)
+    boxes = frame.image_size * corners.sort(dim=1).values.flatten(1)  # [n, 4]
+    return [{"proposals": boxes.to(frame.device)}]
 
 
 def _without_backbone(neck: Architecture, frame: Frame) -> nn.Module:

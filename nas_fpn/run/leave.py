@@ -18,6 +18,7 @@ from nas_fpn.detect.build import heads_of
 from nas_fpn.detect.consistent import inference_state_dict
 from nas_fpn.detect.dataset import Category
 from nas_fpn.detect.recursive import RecursiveBackboneWithNeck, make_switchable
+from nas_fpn.detect.two_stage import take_proposals
 from nas_fpn.errors import RunError
 from nas_fpn.export.operations import definitions
 from nas_fpn.proxy.backbone import Backbone
@@ -118,6 +119,9 @@ def detector_source(settings: DetectorSettings) -> str:
     rows += [f"model = {make.__name__}(", "    body,"]
     rows += [f"    {name}={value}," for name, value in given.items()]
     rows.append(")")
+    if settings.kind == "fast_rcnn":
+        targets = [*targets, take_proposals]
+        rows.append('model = take_proposals(model, image_size=config["image_size"])')
     found = definitions([make, *targets, read_parts, detect], instead={necks.Neck: alone.Neck})
     load = LOAD.format(body="\n".join(f"    {row}" for row in rows))
     needed = {*found.imports, ("safetensors.torch", "load_file", ""), ("torch", "nn", "")}

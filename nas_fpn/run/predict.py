@@ -35,8 +35,13 @@ def load_detector(folder: Path) -> LoadedDetector:
     if not path.is_file():
         hint = "its training is not over" if (folder / "job.json").is_file() else "train one"
         raise RunError(f"{path}: no such file; {hint}\nnas-fpn train --neck fpn --to {folder}")
-    module = run_file(path)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["detector"]["kind"] == "fast_rcnn":
+        raise RunError(
+            f"{folder}: is a Fast R-CNN, which wants proposals beside a picture\n"
+            "in Python: detect(load(), picture, proposals) of its detector.py"
+        )
+    module = run_file(path)
     return LoadedDetector(module, module.load(folder), tuple(config["classes"]))
 
 

@@ -369,7 +369,9 @@ def _as_planned(settings: RunSettings, record: Path) -> RunSettings:
 
 
 def _absolute(data: DataSettings, folder: Path) -> DataSettings:
-    named = {key: getattr(data, key) for key in ("images", "train", "val", "test", "warmup")}
+    files = ("train", "val", "test", "warmup")
+    given = (f"{split}_proposals" for split in ("train", "val", "test"))
+    named = {key: getattr(data, key) for key in ("images", *files, *given)}
     return data.model_copy(
         update={k: (folder / v).resolve() for k, v in named.items() if isinstance(v, Path)}
     )

@@ -28,6 +28,7 @@ from nas_fpn.record import Report
 from nas_fpn.run.data import Data, read_data
 from nas_fpn.run.leave import STATISTICS, leave_detector
 from nas_fpn.run.prepare import Step
+from nas_fpn.run.proposals import proposal_hashes, proposed
 from nas_fpn.run.train_log import TrainLog
 from nas_fpn.training import (
     Checkpoint,
@@ -98,6 +99,8 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
         image_size=settings.image_size,
         needs_warmup=False,
     )
+    if job.detector.kind == "fast_rcnn":
+        data = proposed(data, job.data)
     architecture = parse(job.neck, words=job.words)
     model, parts = _build(job, architecture, data)
     total = settings.steps_for(len(data.train.images))
@@ -181,11 +184,6 @@ def _build(job: TrainJob, architecture: Architecture, data: Data) -> tuple[nn.Mo
     if not statistics and _has_weights(job) and not recursive:
         statistics = measure(backbone, data.train, image_size=job.training.image_size)
     standard = Standardised(backbone, statistics)
-    if job.detector.kind == "fast_rcnn":
-        raise RunError(
-            '[detector] kind = "fast_rcnn": it reads proposals that somebody hands to it, which a '
-            'training from COCO data does not have; take "faster_rcnn"'
-        )
     try:
         model = build_detector(
             job.detector,
@@ -299,6 +297,7 @@ def _question(job: TrainJob) -> dict[str, Any]:
         "code": _code(job.backbone.name),
         "warmed": None if job.warmed is None else str(job.warmed),
         "data": job.data.model_dump(mode="json"),
+        "proposals": proposal_hashes(job.detector, job.data) or None,
         "seed": job.seed,
         "split": job.split,
     }
@@ -318,4 +317,6 @@ def _fingerprint(question: Mapping[str, Any], parts: _Parts, data: Data) -> str:
         digest.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy())
     for dataset in (data.train, data.val):
         digest.update(json.dumps(to_coco(dataset)).encode())
+        for boxes in dataset.proposals or ():
+            digest.update(boxes.tobytes())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ Each has a folder of its own, ``confirm/NECK-SEED`` in the run's, in which it go
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from nas_fpn.record import Event, History, Report
 from nas_fpn.run.contest import Contender
 from nas_fpn.run.data import embedded
 from nas_fpn.run.prepare import Step
+from nas_fpn.run.proposals import proposal_hashes
 from nas_fpn.run.settings import Run
 from nas_fpn.run.train import TrainJob, run_train
 from nas_fpn.training import TrainingSettings
@@ -41,7 +42,8 @@ class Common:
     """What all trainings of a contest share, beside neck and seed.
 
     ``data`` names files, also where they are the embedded scenes: those that the search saw, at
-    its image size. ``bank`` is the bank's key, which stands for the data and the backbone.
+    its image size. ``bank`` is the bank's key, which stands for the data and the backbone;
+    ``proposals`` are the hashes of the files that a Fast R-CNN reads, by split.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Common:
     backbone: BackboneSettings
     data: DataSettings
     bank: str
+    proposals: Mapping[str, str]
     warmed: Path | None
 
     @classmethod
@@ -67,6 +70,7 @@ class Common:
             backbone=run.backbone,
             data=data,
             bank=bank.key,
+            proposals=proposal_hashes(run.settings.detector, run.data),
             warmed=warmed,
         )
 
@@ -126,6 +130,7 @@ def make_training(
         "detector": common.detector.model_dump(mode="json"),
         "training": common.training.model_dump(mode="json", exclude={"loaders"}),
         "bank": common.bank,
+        **({"proposals": common.proposals} if common.proposals else {}),
         "seed": seed,
     }
     return Training(

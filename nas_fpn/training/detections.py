@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ def detect_all(
 
     ``model`` follows torchvision's convention: in evaluation mode a list of images [3, S, S] in
     0..1 to a list of "boxes", "scores" and "labels"; its labels are ours plus ``label_offset``.
-    It is left in the mode it was in. Boxes come back in pixels of the stored images, inside them.
+    Where the data has proposals, targets with "proposals" [n, 4] go with the images. It is left in
+    the mode it was in. Boxes come back in pixels of the stored images, inside them.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -40,7 +42,16 @@ def detect_all(
     for start in range(0, len(dataset.images), batch_size):
         images = dataset.images[start : start + batch_size]
         loaded = [load_image(image.path, image_size) for image in images]
-        answers = model([pixels.to(device).float() / 255 for pixels, _ in loaded])
+        seen = [pixels.to(device).float() / 255 for pixels, _ in loaded]
+        if dataset.proposals is None:
+            answers = model(seen)
+        else:
+            given = dataset.proposals[start : start + batch_size]
+            scaled = [
+                (torch.from_numpy(np.array(boxes)) * scale).to(device)
+                for boxes, (_, scale) in zip(given, loaded, strict=True)
+            ]
+            answers = model(seen, [{"proposals": boxes} for boxes in scaled])
         for image, (_, scale), answer in zip(images, loaded, answers, strict=True):
             boxes = answer["boxes"].float().cpu() / scale
             boxes[:, 0::2] = boxes[:, 0::2].clamp(0, image.width)

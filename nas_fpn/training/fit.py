@@ -45,10 +45,11 @@ def fit_detector(
     """Train ``model`` in place; yield its losses now and then, and its AP on ``val``.
 
     ``model`` takes images [3, S, S] in 0..1 and targets ("boxes" xyxy in network pixels,
-    "labels", ours plus ``label_offset``) to a dict of losses. ``backbone`` is the part of it that
-    came with weights: the settings freeze some of it, and the rest learns slower; None: all learns
-    alike. A report has "loss", "loss/NAME" (means since the last one) and "rate"; at an
-    evaluation the scores of :func:`average_precision` too, of the averaged weights.
+    "labels", ours plus ``label_offset``; "proposals" if the data has some) to a dict of losses.
+    ``backbone`` is the part of it that came with weights: the settings freeze some of it, and the
+    rest learns slower; None: all learns alike. A report has "loss", "loss/NAME" (means since the
+    last one) and "rate"; at an evaluation the scores of :func:`average_precision` too, of the
+    averaged weights.
     After the last report ``model`` holds the averaged weights and is in evaluation mode.
 
     With a ``checkpoint`` the training goes on from it; on a CPU with as many threads the numbers
@@ -72,7 +73,7 @@ def fit_detector(
     sums = _Sums(steps, device)
     _train_mode(model, still)
     seen = batches(views, batch_size=settings.batch_size, first=first, loaders=settings.loaders)
-    for step, (pixels, boxes, labels) in enumerate(seen, start=first):
+    for step, (pixels, boxes, labels, proposals) in enumerate(seen, start=first):
         rate = rate_at(step, settings, steps)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["part"]
@@ -80,6 +81,9 @@ def fit_detector(
             {"boxes": b.to(device), "labels": k.to(device) + label_offset}
             for b, k in zip(boxes, labels, strict=True)
         ]
+        if train.proposals is not None:
+            for target, given in zip(targets, proposals, strict=True):
+                target["proposals"] = given.to(device)
         with _chance(device, stream_seed(seed, step, CHANCE)), _mixed(device, settings):
             losses = model(list(pixels.to(device).float() / 255), targets)
         losses = {f"loss/{name}": value.float() for name, value in losses.items()}

@@ -21,8 +21,9 @@ from nas_fpn.training.settings import TrainingSettings
 
 __all__ = ["Example", "Views", "batches", "draw_images", "stream_seed"]
 
-Example = tuple[Tensor, Tensor, Tensor]
+Example = tuple[Tensor, Tensor, Tensor, Tensor]
 
+PROPOSAL = -1  # the label of a box that is no object
 LEAST_SIDE = 2.0  # network pixels; a box that shows less is no example of its class
 HELD = 2**29  # bytes of decoded images that are kept in memory, if all find room in them
 
@@ -31,7 +32,8 @@ class Views(torch.utils.data.Dataset[Example]):
     """The training as a sequence: entry i is the i-th picture that the network sees.
 
     A picture is uint8 [3, S, S], its boxes float32 [n, 4] in network pixels, its labels int64
-    [n], indices into the categories; n may be 0. Crowds are no examples.
+    [n], indices into the categories; n may be 0. Crowds are no examples. Last come the proposals
+    of the image, float32 [m, 4] in network pixels; none where the data has none.
     """
 
     def __init__(
@@ -55,6 +57,11 @@ class Views(torch.utils.data.Dataset[Example]):
         kept = ~self._dataset.crowd[place]
         scale = picture.shape[2] / image.width, picture.shape[1] / image.height
         boxes = torch.from_numpy(np.array(self._dataset.boxes[place][kept]))
+        labels = torch.from_numpy(np.array(self._dataset.labels[place][kept]))
+        if self._dataset.proposals is not None:  # they go where the boxes go
+            proposals = torch.from_numpy(np.array(self._dataset.proposals[place]))
+            boxes = torch.cat([boxes, proposals])
+            labels = torch.cat([labels, labels.new_full((len(proposals),), PROPOSAL)])
         seen = {
             "image": tv_tensors.Image(picture),
             "boxes": tv_tensors.BoundingBoxes(
@@ -62,16 +69,15 @@ class Views(torch.utils.data.Dataset[Example]):
                 format="XYXY",
                 canvas_size=tuple(picture.shape[1:]),
             ),
-            "labels": torch.from_numpy(np.array(self._dataset.labels[place][kept])),
+            "labels": labels,
         }
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream_seed(self._seed, position))
             seen = self._transforms(seen)
-        return (
-            seen["image"].as_subclass(Tensor),
-            seen["boxes"].as_subclass(Tensor),
-            seen["labels"],
-        )
+        boxes, labels = seen["boxes"].as_subclass(Tensor), seen["labels"]
+        proposed = labels == PROPOSAL
+        picture = seen["image"].as_subclass(Tensor)
+        return picture, boxes[~proposed], labels[~proposed], boxes[proposed]
 
     def _picture(self, place: int) -> Tensor:
         """The image, uint8 [3, h, w], no larger than the largest zoom needs it."""
@@ -90,8 +96,8 @@ class Views(torch.utils.data.Dataset[Example]):
 
 def batches(
     views: Views, *, batch_size: int, first: int, loaders: int
-) -> Iterator[tuple[Tensor, list[Tensor], list[Tensor]]]:
-    """Pictures uint8 [B, 3, S, S], boxes and labels of each step from step ``first`` on."""
+) -> Iterator[tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]]:
+    """Pictures uint8 [B, 3, S, S], boxes, labels and proposals of each step from ``first`` on."""
     positions = range(first * batch_size, len(views))
     loader = DataLoader(
         views,
@@ -140,6 +146,8 @@ def _reduced(width: int, height: int, side: int) -> int:
     return round(width * shrink) * round(height * shrink)
 
 
-def _collate(examples: Sequence[Example]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    pictures, boxes, labels = zip(*examples, strict=True)
-    return torch.stack(pictures), list(boxes), list(labels)
+def _collate(
+    examples: Sequence[Example],
+) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+    pictures, boxes, labels, proposals = zip(*examples, strict=True)
+    return torch.stack(pictures), list(boxes), list(labels), list(proposals)

@@ -59,7 +59,7 @@ def test_a_latency_is_made_equal_too() -> None:
     assert resized.width >= 64, "eight times the width is slower on any machine"
 
 
-@pytest.mark.parametrize("kind", ["retinanet", "ssd", "faster_rcnn"])
+@pytest.mark.parametrize("kind", ["retinanet", "ssd", "faster_rcnn", "fast_rcnn"])
 def test_every_kind_of_detector_has_a_cost(kind: str) -> None:
     costs = detector_costs({"fpn": NECKS["fpn"]}, frame(kind))["fpn"]
     assert min(costs.values()) > 0

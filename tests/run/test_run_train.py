@@ -212,11 +212,6 @@ def test_weights_of_another_neck_are_refused(
     assert f"{message}\n" == (GOLDEN / "train_init.txt").read_text(encoding="utf-8")
 
 
-def test_fast_rcnn_cannot_be_trained_from_boxes_alone(data: DataSettings, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"fast_rcnn.*proposals"):
-        reports(job(tmp_path / "fast", data, detector=DetectorSettings(kind="fast_rcnn")))
-
-
 def test_equal_settings_give_equal_source() -> None:
     source = detector_source(DetectorSettings(head_depth=1))
     assert source == detector_source(DetectorSettings(head_depth=1))

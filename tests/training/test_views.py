@@ -48,7 +48,8 @@ def test_boxes_lie_around_what_they_were_drawn_around(data: Dataset) -> None:
     views = Views(data, SETTINGS.model_copy(update={"colour": 0.0}), seed=0, length=60)
     seen = 0
     for place in range(60):
-        pixels, boxes, labels = views[place]
+        pixels, boxes, labels, proposals = views[place]
+        assert proposals.shape == (0, 4)
         assert pixels.shape == (3, 64, 64) and pixels.dtype == torch.uint8
         assert len(boxes) == len(labels)
         red = (pixels[0].int() - pixels[1].int()) > 100
@@ -66,10 +67,20 @@ def test_an_image_without_boxes_is_an_example_too(data: Dataset) -> None:
     empty = replace(data, boxes=tuple(b[:0] for b in data.boxes), labels=(np.zeros(0, int),) * 5)
     empty = replace(empty, crowd=(np.zeros(0, bool),) * 5)
     for place in range(10):
-        pixels, boxes, labels = Views(empty, SETTINGS, seed=0, length=10)[place]
+        pixels, boxes, labels, _ = Views(empty, SETTINGS, seed=0, length=10)[place]
         assert pixels.shape == (3, 64, 64)
         assert boxes.shape == (0, 4) and boxes.dtype == torch.float32
         assert labels.shape == (0,) and labels.dtype == torch.int64
+
+
+def test_proposals_go_where_the_boxes_go(data: Dataset) -> None:
+    proposed = replace(data, proposals=tuple(np.flip(boxes, 0) for boxes in data.boxes))
+    plain, views = (Views(one, SETTINGS, seed=3, length=20) for one in (data, proposed))
+    for place in range(20):
+        pixels, boxes, labels, proposals = views[place]
+        assert torch.equal(proposals, boxes.flip(0)) and len(labels) == len(boxes)
+        assert torch.equal(plain[place][0], pixels), "and change nothing else"
+        assert torch.equal(plain[place][1], boxes)
 
 
 def test_a_crowd_is_no_example(data: Dataset) -> None:
@@ -80,7 +91,7 @@ def test_a_crowd_is_no_example(data: Dataset) -> None:
 
 def test_images_are_kept_no_larger_than_the_zoom_needs(data: Dataset) -> None:
     small = TrainingSettings(image_size=64, zoom=(0.25, 0.5), flip=0.0, colour=0.0)
-    pixels, _, _ = Views(data, small, seed=0, length=1)[0]
+    pixels, *_ = Views(data, small, seed=0, length=1)[0]
     assert pixels.shape == (3, 64, 64)
 
 
@@ -89,7 +100,7 @@ def test_batches_begin_where_they_are_asked_to(data: Dataset) -> None:
     whole = list(batches(views, batch_size=3, first=0, loaders=0))
     rest = list(batches(views, batch_size=3, first=2, loaders=0))
     assert len(whole) == 4 and len(rest) == 2
-    for (one, _, _), (two, _, _) in zip(whole[2:], rest, strict=True):
+    for (one, *_), (two, *_) in zip(whole[2:], rest, strict=True):
         assert torch.equal(one, two)
 
 
@@ -98,6 +109,6 @@ def test_other_processes_give_the_same_batches(data: Dataset) -> None:
     views = Views(data, SETTINGS, seed=5, length=12)
     here = list(batches(views, batch_size=3, first=0, loaders=0))
     there = list(batches(views, batch_size=3, first=0, loaders=2))
-    for (one, boxes, _), (two, others, _) in zip(here, there, strict=True):
+    for (one, boxes, *_), (two, others, *_) in zip(here, there, strict=True):
         assert torch.equal(one, two)
         assert all(torch.equal(a, b) for a, b in zip(boxes, others, strict=True))

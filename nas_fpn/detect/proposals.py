@@ -1,0 +1,115 @@
+"""Proposals that somebody else made, from a file in COCO's format of results, checked at the door.
+
+The file is a list of ``{"image_id": 7, "bbox": [x, y, width, height], "score": 0.9}``, in pixels of
+the stored image; what else an entry has, as a category, is not read.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas_fpn.detect.dataset import Dataset
+from nas_fpn.errors import DataError
+
+__all__ = ["read_proposals", "with_proposals"]
+
+SHOWN_FAULTS = 20
+FORM = '{"image_id": 7, "bbox": [x, y, width, height], "score": 0.9}'
+
+
+def read_proposals(path: Path) -> dict[int, np.ndarray]:
+    """Boxes float32 [n, 4] (x1 y1 x2 y2, pixels) by image id, best first.
+
+    Raises:
+        DataError: with every fault of the file, by the place of the entry.
+    """
+    rows: dict[int, list[tuple[float, tuple[float, float, float, float]]]] = {}
+    faults = []
+    for place, entry in enumerate(_read_list(path)):
+        if (fault := _fault(entry)) is not None:
+            faults.append(f"  entry {place}: {fault}")
+            continue
+        x, y, width, height = entry["bbox"]
+        rows.setdefault(entry["image_id"], []).append(
+            (entry["score"], (x, y, x + width, y + height))
+        )
+    if faults:
+        shown = "\n".join(faults[:SHOWN_FAULTS])
+        more = f"\n  … and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        raise DataError(f"{path}: faults in the proposals:\n{shown}{more}\nan entry is {FORM}")
+    return {
+        image: np.array(
+            [box for _, box in sorted(own, key=lambda one: -one[0])], dtype=np.float32
+        ).reshape(-1, 4)
+        for image, own in rows.items()
+    }
+
+
+def with_proposals(
+    dataset: Dataset, boxes: Mapping[int, np.ndarray], *, path: Path, split: str
+) -> tuple[Dataset, int]:
+    """The data with the proposals of its images; also how many images have none.
+
+    An image may have no proposals: then nothing is found in it. ``path`` and ``split`` are for the
+    message.
+
+    Raises:
+        DataError: where no image of the data has any.
+    """
+    empty = np.zeros((0, 4), dtype=np.float32)
+    given = tuple(boxes.get(image.id, empty) for image in dataset.images)
+    without = sum(not len(one) for one in given)
+    if without == len(given):
+        ids = ", ".join(str(image.id) for image in dataset.images[:5])
+        raise DataError(
+            f"{path}: has no proposal for any of the {len(given)} images of {split}, whose ids "
+            f"begin {ids}\nimage_id must be the id of an image in the JSON file of {split}"
+        )
+    return replace(dataset, proposals=given), without
+
+
+def _read_list(path: Path) -> Sequence[Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; it must be a JSON list of {FORM}") from None
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}; "
+            "is the file cut off? write or copy it again"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON text: {error}") from None
+    if not isinstance(document, list):
+        raise DataError(f"{path}: must be a list of {FORM}, but is a {type(document).__name__}")
+    return document
+
+
+def _fault(entry: Any) -> str | None:
+    """What is wrong with an entry; None where nothing is."""
+    if not isinstance(entry, dict):
+        return f"must be an object, but is a {type(entry).__name__}"
+    image, box, score = (entry.get(name) for name in ("image_id", "bbox", "score"))
+    if not isinstance(image, int) or isinstance(image, bool):
+        return f"image_id must be a whole number, but is {_shown(image)}"
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return f"bbox must be four numbers, but is {_shown(box)}"
+    if box[2] < 0 or box[3] < 0:
+        return f"bbox must have width and height of 0 or more, but is {_shown(box)}"
+    if not _is_number(score):
+        return f"score must be a number, but is {_shown(score)}"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
