@@ -166,7 +166,7 @@ def _search(
 
     ask(dict.fromkeys(question.levels, 1))  # its settings are wrong now, not after the warm-up
     steps_to = prepare(run, question.levels, warmup_neck=question.warmup_neck)
-    prepared = yield from within(steps_to, clock, run)
+    prepared = yield from within(steps_to, None if history.events else clock, run)
     notes = (*prepared.notes, *(one.note for one in question.baselines), *prior.notes)
     bank = cached_bank(prepared.bank)
     _check_objectives(settings, bank)
