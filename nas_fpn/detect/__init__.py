@@ -15,7 +15,7 @@ from nas_fpn.detect.evaluate import Detections, average_precision
 from nas_fpn.detect.given import propose
 from nas_fpn.detect.head import DenseHead, Predictions
 from nas_fpn.detect.images import letterbox, load_image, open_image
-from nas_fpn.detect.losses import Losses, detection_losses, focal_loss, giou_loss
+from nas_fpn.detect.losses import Losses, detection_losses, focal_loss, focal_sums, giou_loss
 from nas_fpn.detect.matching import (
     ClassMatches,
     Matches,
@@ -33,7 +33,13 @@ from nas_fpn.detect.roi_fusion import (
 from nas_fpn.detect.scenes import CLASSES, Scene, draw_scene
 from nas_fpn.detect.settings import DetectorSettings, label_offset
 from nas_fpn.detect.shapes import write_shapes
-from nas_fpn.detect.targets import Targets, assign_targets, size_ranges
+from nas_fpn.detect.targets import (
+    Targets,
+    assign_points,
+    assign_targets,
+    chosen_targets,
+    size_ranges,
+)
 
 __all__ = [
     "CLASSES",
@@ -62,16 +68,19 @@ __all__ = [
     "Targets",
     "adaptive_convs",
     "adaptive_linear",
+    "assign_points",
     "assign_targets",
     "average_precision",
     "boxes_to_distances",
     "build_detector",
+    "chosen_targets",
     "convert",
     "decode",
     "detection_losses",
     "distances_to_boxes",
     "draw_scene",
     "focal_loss",
+    "focal_sums",
     "giou_loss",
     "inference_settings",
     "inference_state_dict",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas_fpn.detect.cell_anchors import PER_CELL, Anchors, AnchorTargets, boxes_to_deltas
 from nas_fpn.detect.head import PRIOR, Tower, one_width, start_convolutions, tower_of
-from nas_fpn.detect.losses import focal_loss
+from nas_fpn.detect.losses import focal_sums
 
 __all__ = ["AnchorHead", "AnchorLosses", "AnchorPredictions", "anchor_losses"]
 
@@ -95,9 +95,7 @@ def anchor_losses(
     positive = targets.labels >= 0  # [B, A]
     counted = targets.labels >= -1
     count = positive.sum(dim=1).clamp(min=1)  # [B]
-    classes = torch.arange(logits.shape[2], device=logits.device)
-    wanted = (targets.labels[..., None] == classes).to(logits.dtype)
-    focal = focal_loss(logits, wanted).sum(dim=2) * counted  # [B, A]
+    focal = focal_sums(logits, targets.labels) * counted  # [B, A]
     apart = predictions.deltas.float() - boxes_to_deltas(targets.boxes, anchors.boxes)
     box = apart.abs().sum(dim=2) * positive
     return AnchorLosses(

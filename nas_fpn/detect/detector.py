@@ -94,7 +94,9 @@ class Detector(nn.Module):
         """
         predictions, grid = self(inputs)
         index = self.assign(grid, boxes, labels) if assign is None else assign(grid)
-        return detection_losses(predictions, chosen_targets(index, boxes, labels), grid)
+        targets = chosen_targets(index, boxes, labels)
+        static = grid.points.device.type != "cpu"
+        return detection_losses(predictions, targets, grid, static=static)
 
     def detect(
         self,

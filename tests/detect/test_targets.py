@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from nas_fpn.detect.boxes import Grid, boxes_to_distances, distances_to_boxes, make_grid
 from nas_fpn.detect.head import Predictions
-from nas_fpn.detect.losses import Losses, detection_losses
+from nas_fpn.detect.losses import Losses, detection_losses, focal_loss, focal_sums
 from nas_fpn.detect.targets import assign_targets, size_ranges
 
 SIZE = 256
@@ -239,3 +239,41 @@ def test_losses_run_without_data() -> None:
         targets = assign_targets(grid, meta[3], meta[4], ranges=RANGES)
         losses = detection_losses(Predictions(*meta[:3]), targets, grid)
     assert losses.total.shape == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_positive_points_alone_give_the_same_losses_and_gradients(seed: int) -> None:
+    boxes, labels = random_truth(seed, images=3, most=4)
+    grid = make_grid(SIZES, STRIDES)
+    targets = assign_targets(grid, boxes, labels, ranges=RANGES)
+    found = []
+    for static in (True, False):
+        p = random_predictions(seed, 3, len(grid.points))
+        parts = [part.requires_grad_() for part in (p.logits, p.distances, p.centreness)]
+        losses = detection_losses(Predictions(*parts), targets, grid, static=static)
+        found.append([losses.total, *torch.autograd.grad(losses.total, parts)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_without_a_positive_point_the_box_losses_are_zero_on_either_way() -> None:
+    grid = make_grid(SIZES, STRIDES)
+    targets = assign_targets(grid, torch.zeros(2, 1, 4), torch.full((2, 1), -1), ranges=RANGES)
+    p = random_predictions(0, 2, len(grid.points))
+    for static in (True, False):
+        losses = detection_losses(p, targets, grid, static=static)
+        assert losses.boxes == losses.centreness == 0
+        assert losses.total.isfinite()
+
+
+def test_focal_sums_are_sums_of_the_focal_loss_with_its_gradient() -> None:
+    g = torch.Generator().manual_seed(0)
+    logits = (6 * torch.randn(2, 50, 4, generator=g)).double().requires_grad_()
+    labels = torch.randint(-2, 4, (2, 50), generator=g)
+    wanted = (labels[..., None] == torch.arange(4)).double()
+    weight = torch.rand(2, 50, generator=g).double()
+    pairs = []
+    for sums in (focal_sums(logits, labels), focal_loss(logits, wanted).sum(dim=2)):
+        pairs.append((sums, *torch.autograd.grad((sums * weight).sum(), [logits])))
+    for one, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(one, other)
