@@ -23,25 +23,20 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class _Adapter:
-    """``fault`` says why a neck cannot go there, ``use`` how its ``files`` are used, in Python."""
+    """``use`` says how its ``files`` are used, in Python; ``fault`` why a neck cannot go there."""
 
-    fault: Callable[[Facts], str | None]
     files: Callable[[Facts], dict[str, str]]
     use: Callable[[Facts], str]
-
-
-def _fits(facts: Facts) -> str | None:
-    """No fault: the library takes any neck."""
-    del facts
+    fault: Callable[[Facts], str | None] | None = None
 
 
 _ADAPTERS = {
-    "torchvision": _Adapter(for_torchvision.fault, for_torchvision.files, for_torchvision.use),
-    "timm": _Adapter(_fits, for_timm.files, for_timm.use),
-    "detectron2": _Adapter(_fits, for_detectron2.files, for_detectron2.use),
-    "mmdetection": _Adapter(_fits, for_mmdetection.files, for_mmdetection.use),
-    "ultralytics": _Adapter(_fits, for_ultralytics.files, for_ultralytics.use),
-    "transformers": _Adapter(_fits, for_transformers.files, for_transformers.use),
+    "torchvision": _Adapter(for_torchvision.files, for_torchvision.use, for_torchvision.fault),
+    "timm": _Adapter(for_timm.files, for_timm.use),
+    "detectron2": _Adapter(for_detectron2.files, for_detectron2.use),
+    "mmdetection": _Adapter(for_mmdetection.files, for_mmdetection.use),
+    "ultralytics": _Adapter(for_ultralytics.files, for_ultralytics.use),
+    "transformers": _Adapter(for_transformers.files, for_transformers.use),
 }
 _FILES = (*(f"for_{name}.py" for name in _ADAPTERS), "for_ultralytics.yaml")
 
@@ -80,7 +75,11 @@ def write_adapters(folder: Path, facts: Facts, names: Sequence[str]) -> Written:
     for a library that the neck does not fit.
     """
     check_adapters(names)
-    faults = {name: fault for name, one in _ADAPTERS.items() if (fault := one.fault(facts))}
+    faults = {
+        name: fault
+        for name, one in _ADAPTERS.items()
+        if one.fault is not None and (fault := one.fault(facts))
+    }
     named = list(dict.fromkeys(name for name in names if name != ALL))
     for name in named:
         if name in faults:
