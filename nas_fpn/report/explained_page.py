@@ -1,10 +1,21 @@
 """The section of an explanation: changes, where the gain is from, the nearest baseline drawn."""
 
+from collections.abc import Sequence
+
+from pandas import DataFrame
+
 from nas_fpn.language.compare import diff_text
 from nas_fpn.language.draw import draw_diff
 from nas_fpn.report.compact import parsed
 from nas_fpn.report.explained import Explained
-from nas_fpn.report.explained_text import changes_table, explained_notes, parts_said, sizes_said
+from nas_fpn.report.explained_text import (
+    changes_table,
+    explained_notes,
+    luck_said,
+    parts_head,
+    parts_table,
+    sizes_said,
+)
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.opened import Opened
@@ -18,36 +29,55 @@ WORDS = ("change", "kind", "shown")  # columns that are no number
 def explained_section(run: Opened, known: Explained) -> Markup:
     """What each simpler choice would have cost, and where the gain comes from."""
     entry = run.history.entries[known.event["trial"]]
-    said = [*parts_said(run.history, known), *sizes_said(run.history, known)]
+    said = [*luck_said(run.history, known), *sizes_said(run.history, known)]
     return join(
         tag("p", {}, f"Neck {entry.neck} of trial {entry.number}, one change at a time."),
         _table(known) if known.changes else Markup(),
         (tag("p", {}, line) for line in explained_notes(known)),
-        tag("pre", {"tabindex": "0"}, "\n".join(said)),
+        _parts(run, known),
+        (tag("p", {}, line) for line in said),
         _nearest(run, known),
     )
 
 
+def _parts(run: Opened, known: Explained) -> Markup:
+    """How much of the gain comes from size, topology and words."""
+    return _wide(
+        parts_table(known),
+        words=("part", "from"),
+        label="Parts of the gain",
+        caption=parts_head(run.history, known),
+    )
+
+
 def _table(known: Explained) -> Markup:
-    table = changes_table(known)
+    return _wide(
+        changes_table(known),
+        words=WORDS,
+        label="Changes",
+        caption="The neck with one change, minus the neck",
+    )
+
+
+def _wide(table: DataFrame, *, words: Sequence[str], label: str, caption: str) -> Markup:
     heads = [
-        tag("th", {"scope": "col", "class": None if one in WORDS else "n"}, str(one))
+        tag("th", {"scope": "col", "class": None if one in words else "n"}, str(one))
         for one in table.columns
     ]
     rows = []
-    for label, *cells in table.itertuples(index=False):
+    for first, *cells in table.itertuples(index=False):
         inside = [
-            tag("td", {"class": None if column in WORDS else "n"}, str(cell))
+            tag("td", {"class": None if column in words else "n"}, str(cell))
             for column, cell in zip(table.columns[1:], cells, strict=True)
         ]
-        rows.append(tag("tr", {}, tag("th", {"scope": "row"}, str(label)), inside))
+        rows.append(tag("tr", {}, tag("th", {"scope": "row"}, str(first)), inside))
     return tag(
         "div",
-        {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "Changes"},
+        {"class": "wide", "tabindex": "0", "role": "region", "aria-label": label},
         tag(
             "table",
             {},
-            tag("caption", {}, "The neck with one change, minus the neck"),
+            tag("caption", {}, caption),
             tag("thead", {}, tag("tr", {}, heads)),
             tag("tbody", {}, rows),
         ),

@@ -16,7 +16,10 @@ __all__ = [
     "explained_json",
     "explained_notes",
     "explained_text",
+    "luck_said",
+    "parts_head",
     "parts_said",
+    "parts_table",
     "sizes_said",
 ]
 
@@ -93,16 +96,40 @@ def explained_notes(known: Explained) -> list[str]:
 
 def parts_said(history: History, known: Explained) -> list[str]:
     """Where the difference to the best baseline comes from, a line for each part."""
-    unit, event = _unit(known), known.event
-    control = name_of(history.entries[event["control"]])
-    rows = [f"Where the difference to {control}, the best baseline, comes from ({unit}):"]
+    rows = [f"{parts_head(history, known)}:"]
     rows += [f"  {one.name:10}{_signed(one.gap):16} {one.said}" for one in known.parts]
-    rows.append(
-        f"Each with its own 95 % interval; sizes are made equal by {event['equal_cost']}, "
-        "with the head."
+    return [*rows, *luck_said(history, known)]
+
+
+def parts_head(history: History, known: Explained) -> str:
+    """What the parts are parts of."""
+    control = name_of(history.entries[known.event["control"]])
+    return f"Where the difference to {control}, the best baseline, comes from ({_unit(known)})"
+
+
+def parts_table(known: Explained) -> pd.DataFrame:
+    """A row for each part of the gain, in points."""
+    return pd.DataFrame(
+        [
+            {
+                "part": one.name,
+                _unit(known): "–" if one.gap is None else f"{100 * one.gap.mean:+.2f}",
+                "±": "–" if one.gap is None else _half(one.gap),
+                "from": one.said,
+            }
+            for one in known.parts
+        ],
+        columns=["part", _unit(known), "±", "from"],
     )
-    rows.append(_luck_said(history, known))
-    return rows
+
+
+def luck_said(history: History, known: Explained) -> list[str]:
+    """What the parts rest on, and the part of the search: against random at the same budget."""
+    return [
+        "Each with its own 95 % interval; sizes are made equal by "
+        f"{known.event['equal_cost']}, with the head.",
+        _luck_said(history, known),
+    ]
 
 
 def sizes_said(history: History, known: Explained) -> list[str]:

@@ -172,6 +172,18 @@ def test_table_page_and_json_say_it(form: str) -> None:
     assert "What changed against the nearest baseline, fpn" in page
 
 
+def test_the_page_says_how_much_is_from_words_topology_size_and_search() -> None:
+    page = report_html([Opened("mine", FORMS["whole"])])
+    assert "Where the difference to fpn, the best baseline, comes from (AP)" in page
+    for name, gap in (("size", "+3.00"), ("topology", "+4.00"), ("words", "+2.00"),
+                      ("remainder", "+1.00"), ("all", "+10.00")):  # fmt: skip
+        assert f'<th scope="row">{name}</th><td class="n">{gap}</td>' in page
+    assert "Search against random (random): the best of the first 2 trained is +4.33 AP" in page
+    begun = report_html([Opened("mine", FORMS["nothing_yet"])])
+    assert '<th scope="row">words</th><td class="n">–</td>' in begun
+    assert "Search against random: this search was random itself." in begun
+
+
 def test_what_a_record_holds_is_held_against_its_types() -> None:
     event = explain_event()
     check_facts(event, 3)
