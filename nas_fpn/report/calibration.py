@@ -2,8 +2,8 @@
 
 The scores are of the same necks at several fidelities and at a reference, each with a few seeds.
 A search ranks necks by one training of each, all with the same seed; so the τ of a fidelity is that
-of its ranking with one seed against the means of the reference, averaged over its seeds. Luck that
-all necks of a seed share moves no ranking, and is taken off before seeds are averaged.
+of its ranking with one seed against the means of the reference, the pairs of all its seeds pooled.
+Luck that all necks of a seed share moves no ranking, and is taken off before seeds are averaged.
 
 The interval is a percentile bootstrap over necks and seeds. A neck drawn twice makes no pair with
 itself: pairs are weighted by how often both are drawn. Seeds drawn anew add noise to what is noisy
@@ -226,24 +226,22 @@ def _taus(
     first: NDArray[np.intp],
     second: NDArray[np.intp],
 ) -> Array:
-    """[draws]: τ-b of each seed of the scores against the truth of a draw, averaged.
+    """[draws]: τ-b of the seeds of the scores against the truth of a draw, pairs pooled.
 
     ``truths`` [draws, necks] or [1, necks]; ``weights`` [draws, necks] of the necks, ``columns``
     [draws, seeds] of the seeds. NaN where a draw has no pair.
     """
     by_truth = np.sign(truths[:, first] - truths[:, second])  # [draws, pairs]
     of_pair = weights[:, first] * weights[:, second]
-    total, known = np.zeros(len(of_pair)), np.zeros(len(of_pair))
+    both, ours, theirs = np.zeros((3, len(of_pair)))
     for place in range(scores.shape[1]):
         by_score = np.sign(scores[first, place] - scores[second, place])[None]  # [1, pairs]
         there = ~np.isnan(by_score + by_truth)
-        weight = np.where(there, of_pair, 0.0)
+        weight = np.where(there, of_pair * columns[:, [place]], 0.0)
         score, truth = np.nan_to_num(by_score), np.nan_to_num(by_truth)
-        both = np.sqrt((weight * score**2).sum(1) * (weight * truth**2).sum(1))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            tau = (weight * score * truth).sum(1) / both
-        counted = np.where(np.isnan(tau), 0.0, columns[:, place])
-        total, known = total + counted * np.nan_to_num(tau), known + counted
-    with np.errstate(invalid="ignore"):
-        found: Array = np.where(known > 0, total / np.where(known > 0, known, 1.0), np.nan)
+        both += (weight * score * truth).sum(1)
+        ours += (weight * score**2).sum(1)
+        theirs += (weight * truth**2).sum(1)
+    size = np.sqrt(ours * theirs)
+    found: Array = np.where(size > 0, both / np.where(size > 0, size, 1.0), np.nan)
     return found
