@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 import io
 from typing import Any
 
@@ -135,3 +136,10 @@ def test_no_key_without_ground_truth():
     scores = average_precision({**truth, "annotations": small}, detections, categories=CATEGORIES)
     assert "ap_small" in scores
     assert "ap_large" not in scores
+
+
+def test_garbage_is_collected_again_afterwards_also_behind_an_error() -> None:
+    assert gc.isenabled()
+    with pytest.raises(KeyError):
+        average_precision({}, nothing(), categories=())
+    assert gc.isenabled()
