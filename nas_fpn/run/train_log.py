@@ -31,7 +31,7 @@ class TrainLog:
         path = folder / "job.json"
         if path.is_file():
             _check_same(path, question)
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and {one.name for one in folder.iterdir()} - {_partial(path).name}:
             raise RunError(f"{folder}: holds something else\nname a new folder")
         else:
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(row) for row in whole.splitlines()]
 
 
+def _partial(path: Path) -> Path:
+    """Where a file is written before it is whole; one that was killed there leaves it."""
+    return path.with_suffix(".partial")
+
+
 def _write(path: Path, value: Mapping[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
+    partial = _partial(path)
     partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)

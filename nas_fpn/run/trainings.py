@@ -186,4 +186,6 @@ def _claim(folder: Path, of: str) -> None:
             before = [*folder.parent.glob(f"{folder.name}.before-*")]
             folder.rename(folder.with_name(f"{folder.name}.before-{len(before) + 1}"))
         folder.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(json.dumps(mine) + "\n", encoding="utf-8")
+        partial = mark.with_suffix(".partial")  # whoever is killed here leaves no half of a mark
+        partial.write_text(json.dumps(mine) + "\n", encoding="utf-8")
+        partial.replace(mark)

@@ -15,57 +15,26 @@ from nas_fpn.detect.coco import read_coco
 from nas_fpn.errors import RunError
 from nas_fpn.language import identity, parse
 from nas_fpn.record import History, Report, read_history
-from nas_fpn.run import Confirmed, confirm_run, read_run, search_run
+from nas_fpn.run import Confirmed, confirm_run, read_run
 from nas_fpn.run.contest import candidates
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.train import TrainJob
 from nas_fpn.training import write_detections
-
-SMALL = """
-space = "quick"
-controller = "random_search"
-baselines = ["none", "fpn"]
-[budget]
-trials = 1
-[data]
-shapes_train = 12
-shapes_val = 4
-shapes_test = 4
-shapes_warmup = 8
-[backbone]
-warmup_steps = 2
-warmup_batch_size = 4
-[proxy]
-image_size = 64
-steps = 2
-batch_size = 4
-views = 1
-evaluations = 1
-head_width = 16
-[ray]
-workers = 0
-[training]
-image_size = 64
-[confirm]
-seeds = 0
-screened = 0
-finalists = 1
-equal_cost = "none"
-min_seeds = 3
-max_seeds = 5
-"""
 
 
 @dataclass
 class Trains:
     """In place of a training: a score by neck and place of the seed, and detections of nothing.
 
-    The neck found scores ``gain`` more, and by turns ``wobble`` more and less. Training number
-    ``interrupted`` ends as Ctrl-C ends it, the one of the neck found and ``diverges`` diverges.
+    The neck found scores ``gain`` more, and by turns ``wobble`` more and less; one that is neither
+    it nor ``searched``, a baseline at its cost, ``resized`` more. Training number ``interrupted``
+    ends as Ctrl-C ends it, the one of the neck found and ``diverges`` diverges.
     """
 
     found: str
     gain: float = 0.0
+    searched: tuple[str, ...] = ()
+    resized: float = 0.0
     wobble: float = 0.001
     interrupted: int | None = None
     diverges: int | None = None
@@ -82,6 +51,8 @@ class Trains:
         yield Step("training", 1, 2)
         turn = self.wobble if place % 2 else -self.wobble
         score = 0.3 + 0.01 * place + is_found * (self.gain + turn)
+        if not is_found and neck not in self.searched:
+            score += self.resized
         job.folder.mkdir(parents=True, exist_ok=True)
         assert job.data.test is not None and job.data.images is not None
         test, _ = read_coco(job.data.test, job.data.images)
@@ -97,15 +68,6 @@ class Trains:
             split=job.split,
         )
         yield Report(2, {"ap": score}, 1.0)
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "mine"
-    folder.mkdir()
-    (folder / "run.toml").write_text(SMALL)
-    list(search_run(read_run(folder)))
-    return folder
 
 
 @pytest.fixture
@@ -220,8 +182,8 @@ def test_minutes_end_it_without_a_decision(run: Path) -> None:
     assert verdict["best"] is None
 
 
-def test_a_run_that_was_not_searched_has_nothing_to_confirm(tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text(SMALL)
+def test_a_run_that_was_not_searched_has_nothing_to_confirm(tmp_path: Path, small: str) -> None:
+    (tmp_path / "run.toml").write_text(small)
     with pytest.raises(RunError) as caught:
         confirmed(tmp_path, Trains(""))
     path = tmp_path / "history.jsonl"
@@ -233,6 +195,71 @@ def only(run: Path, *, baselines: bool) -> History:
     whole = history(run)
     left = tuple(one for one in whole.entries if one.is_baseline == baselines)
     return replace(whole, entries=left)
+
+
+def at_equal_cost(run: Path) -> tuple[str, ...]:
+    """The run asks for both controls now; the ids of its baselines as searched."""
+    toml = run / "run.toml"
+    toml.write_text(toml.read_text().replace('equal_cost = "none"', 'equal_cost = "gmacs"'))
+    return tuple(one.neck for one in history(run).entries if one.is_baseline)
+
+
+def test_a_baseline_is_to_be_beaten_as_it_was_and_at_equal_cost(run: Path) -> None:
+    train = Trains(found(run), gain=0.2, searched=at_equal_cost(run), resized=0.05)
+    verdict = confirmed(run, train)
+    first, second = verdict["pairs"]
+    mine, control, resized = verdict["necks"]
+    assert (first["control"], second["control"]) == (control["neck"], resized["neck"])
+    assert control["neck"] in train.searched and control["was"] is None
+    assert resized["was"] == {"width": control["width"], "repeats": control["repeats"]}
+    assert resized["width"] != control["width"] and resized["trial"] == control["trial"]
+    apart = [abs(one["cost"]["gmacs"] - mine["cost"]["gmacs"]) for one in (control, resized)]
+    assert apart[1] < apart[0]
+    assert [pair["outcome"] for pair in verdict["pairs"]] == ["better", "better"]
+    assert first["difference"] - second["difference"] == pytest.approx(0.05)
+    assert verdict["best"] == found(run)
+    assert len(train.done) == 9
+
+
+def test_what_its_size_alone_explains_is_no_win(run: Path) -> None:
+    train = Trains(found(run), gain=0.2, searched=at_equal_cost(run), resized=0.2)
+    verdict = confirmed(run, train)
+    assert [pair["outcome"] for pair in verdict["pairs"]] == ["better", "not shown"]
+    assert verdict["best"] is None
+    assert verdict["keep"] == verdict["pairs"][1]["control"], "the better of the two"
+
+
+def test_what_does_not_beat_the_baseline_as_it_was_needs_no_other(run: Path) -> None:
+    train = Trains(found(run), gain=-0.1, searched=at_equal_cost(run))
+    verdict = confirmed(run, train)
+    first, second = verdict["pairs"]
+    assert (first["outcome"], second["outcome"]) == ("worse", "not reached")
+    assert second["difference"] is None and second["seeds"] == 0
+    assert len(train.done) == 6, "the baseline at equal cost is not trained"
+
+
+def test_an_interrupt_between_the_two_controls_changes_nothing(run: Path, tmp_path: Path) -> None:
+    given = {"gain": 0.2, "searched": at_equal_cost(run), "resized": 0.05}
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    whole = confirmed(other, Trains(found(run), **given))
+    with pytest.raises(KeyboardInterrupt):
+        confirmed(run, Trains(found(run), **given, interrupted=7))
+    again = Trains(found(run), **given)
+    verdict = confirmed(run, again)
+    assert len(again.done) == 2
+    assert verdict["pairs"] == whole["pairs"]
+
+
+@pytest.mark.slow
+def test_other_processes_give_the_same_verdict(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    whole = confirmed(other, Trains(found(run), gain=0.2))
+    toml = run / "run.toml"
+    toml.write_text(toml.read_text().replace("[confirm]", "[confirm]\nworkers = 2"))
+    verdict = confirmed(run, Trains(found(run), gain=0.2))
+    assert verdict["pairs"] == whole["pairs"] and verdict["best"] == whole["best"]
+    done = [(one["neck"], one["seed"]) for one in events(run, "training")]
+    assert len(done) == len(set(done)) == 6
 
 
 def test_without_a_neck_found_there_is_nothing_to_confirm(run: Path) -> None:

@@ -202,6 +202,20 @@ def test_a_backbone_starts_as_a_run_warmed_it_up(data: DataSettings, tmp_path: P
         assert torch.equal(value, net.state_dict()[name.removeprefix(prefix)])
 
 
+def test_a_training_killed_before_its_question_was_whole_begins(
+    data: DataSettings, tmp_path: Path
+) -> None:
+    one = job(tmp_path / "one", data)
+    one.folder.mkdir()
+    (one.folder / "job.partial").write_text('{"neck": ')
+    next(iter(run_train(one)))
+    assert (one.folder / "job.json").is_file()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    with pytest.raises(RunError, match="holds something else"):
+        next(iter(run_train(job(tmp_path / "other", data))))
+
+
 def test_weights_of_another_neck_are_refused(
     trained: TrainJob, data: DataSettings, tmp_path: Path
 ) -> None:
