@@ -133,7 +133,7 @@ def status(run: RunFolder, json_: Json = False) -> None:
         "folder": submitted.folder,
         "state": seen.state,
         "submitted": submitted.since,
-        "message": seen.message,
+        "message": _line(seen.message),
         "last": last[0] if last else "",
     }
     if json_:
@@ -248,7 +248,7 @@ def _follow(cluster: Any, job_id: str, run: Path, *, err: bool) -> None:
         raise typer.Exit(130) from None
     seen = cluster.look(job_id)
     state = "gone" if seen is None else seen.state
-    message = "" if seen is None else f": {seen.message}"
+    message = "" if seen is None else f": {_line(seen.message)}"
     if state == "SUCCEEDED":
         typer.echo(f"it has ended; nas-fpn fetch {run} brings the answers home", err=err)
         return
@@ -265,6 +265,11 @@ def _last(steps: Generator[tuple[int, int], None, Any], *, err: bool) -> Any:
                 typer.echo(f"{_size(done)} of {_size(total)}", err=err)
     except StopIteration as end:
         return end.value
+
+
+def _line(message: str) -> str:
+    """The first line of what Ray says of a job: the log follows, which is shown by itself."""
+    return message.split("\n")[0].partition(", last available logs")[0]
 
 
 def _size(count: int) -> str:

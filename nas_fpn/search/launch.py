@@ -162,17 +162,24 @@ def on_each_node(
     """What ``work``, which travels by pickle, gives on each node that is alive, by its name.
 
     A node that gives nothing within ``seconds``, or fails, has a :class:`RunError` in its place.
-    Connects to the cluster, and leaves it, unless there is a session already.
+    Connects to the cluster, and leaves it, unless there is a session already. Raises
+    :class:`RunError` where no cluster answers.
     """
     mine = not ray.is_initialized()
     if mine:
-        ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+        except ConnectionError as error:
+            raise _fault(f"[ray] address = {address}", "no cluster answers", error) from None
     try:
-        done = ray.remote(num_cpus=0, max_retries=0)(work)
         asked = {
-            _name(node): done.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote()
+            _name(node): ray.remote(_called)
+            .options(
+                num_cpus=0,
+                max_retries=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+            )
+            .remote(work)
             for node in ray.nodes()
             if node["Alive"]
         }
@@ -181,6 +188,10 @@ def on_each_node(
     finally:
         if mine:
             ray.shutdown()
+
+
+def _called(work: Callable[[], Out]) -> Out:
+    return work()
 
 
 def _got(one: Any, seconds: float) -> Any:
