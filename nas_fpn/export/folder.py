@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from nas_fpn.export.adapters import Facts, write_adapters
+from nas_fpn.export.adapters import Facts, check_adapters, write_adapters
 from nas_fpn.export.deploy import deployed_weights
 from nas_fpn.export.form import PLAIN, Form
 from nas_fpn.export.formats import FORMATS, write_formats
@@ -51,6 +51,8 @@ def export_neck(
     overwritten, those of formats and adapters not asked for and ``with_backbone/`` removed; others
     are left alone. Raises RunError where a form cannot be written.
     """
+    facts = Facts.of(neck, scaled=STATISTICS in (beside or {}), deploy=form.deploy)
+    check_adapters(form.adapters, facts)
     folder.mkdir(parents=True, exist_ok=True)
     architecture, origin = neck.architecture, dict(provenance or {})
     if form.deploy:
@@ -79,7 +81,6 @@ def export_neck(
         (folder / f"neck.{name}").unlink(missing_ok=True)  # of other weights
     shutil.rmtree(folder / WITH_BACKBONE, ignore_errors=True)  # likewise
     others = write_formats(folder, form.formats)
-    facts = Facts.of(neck, scaled=STATISTICS in (beside or {}), deploy=form.deploy)
     adapters = write_adapters(folder, facts, form.adapters)
     text = readme(
         neck,

@@ -5,7 +5,6 @@ from typing import Self
 
 from nas_fpn.export.header import span
 from nas_fpn.language.canonical import identity
-from nas_fpn.language.lower import lower
 from nas_fpn.necks.neck import Neck
 
 __all__ = ["Facts"]
@@ -16,7 +15,7 @@ class Facts:
     """``inputs`` are the levels read, with ``in_channels``; ``levels`` those given.
 
     ``scaled``: ``features.safetensors`` beside the weights says what the neck's features are scaled
-    by. ``names`` are those of the neck's submodules.
+    by.
     """
 
     identity: str
@@ -26,7 +25,6 @@ class Facts:
     out_channels: tuple[int, ...]
     scaled: bool
     deploy: bool
-    names: frozenset[str]
 
     @classmethod
     def of(cls, neck: Neck, *, scaled: bool, deploy: bool) -> Self:
@@ -39,9 +37,6 @@ class Facts:
             out_channels=tuple(neck.out_channels),
             scaled=scaled,
             deploy=deploy,
-            names=frozenset(
-                part for node in lower(neck.architecture).nodes for part in node.key.split(".")
-            ),
         )
 
     @property

@@ -32,7 +32,8 @@ FOLDER = Path(__file__).parent
 class NeckOfFolder(BaseModule):
     """The neck as mmdetection has necks: a tuple of features in, a tuple out.
 
-    ``in_channels`` are those of $read, finest first, which the backbone's ``out_indices`` choose.
+    ``in_channels`` are those of $read, finest first.
+    The backbone's ``out_indices`` choose these.
     """
 
     def __init__(

@@ -34,7 +34,8 @@ FOLDER = Path(__file__).parent
 class FeaturesWithNeck(nn.Module):
     """A timm model's features through the neck.
 
-    ``name`` is a model of timm with strides $reads, ``pretrained`` takes timm's weights of it.
+    ``name`` is a model of timm with strides $reads; ``pretrained`` takes timm's
+    weights of it.
     """
 
     def __init__(self, name: str, *, pretrained: bool = False, neck_weights: bool = True) -> None:

@@ -43,7 +43,8 @@ FOLDER = Path(__file__).parent
 class BackboneWithNeck(nn.Module):
     """A backbone's features through the neck.
 
-    ``body`` takes images to a list or a dict of features $read, finest first, of ``in_channels``.
+    ``body`` takes images to a list or a dict of features, finest first: $read,
+    of ``in_channels``.
     """
 
     def __init__(
@@ -61,6 +62,23 @@ class BackboneWithNeck(nn.Module):
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Take images [B, 3, H, W] to features [B, C, h, w] by name, finest first."""
         features = self.neck(self.body(images))
+        return OrderedDict((str(k), feature) for k, feature in enumerate(features))
+
+
+class WholeBackbone(nn.Module):
+    """The ``Model`` of ``with_backbone/``, which takes images in 0..1 and normalises them itself.
+
+    Tell the detector so: ``image_mean=[0, 0, 0], image_std=[1, 1, 1]``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.out_channels = $channels
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """Take images [B, 3, H, W] to features [B, C, h, w] by name, finest first."""
+        features = self.model(images).values()
         return OrderedDict((str(k), feature) for k, feature in enumerate(features))
 
 

@@ -40,7 +40,8 @@ FOLDER = Path(__file__).parent
 class NeckConfig(BackboneConfigMixin, PretrainedConfig):
     """A backbone's configuration, and which features of the neck are given.
 
-    ``backbone_config`` has ``out_features`` of $read, finest first: a ResNet-50's by default.
+    ``backbone_config`` has ``out_features`` for $read, finest first;
+    by default it is a ResNet-50.
     ``out_features`` or ``out_indices`` choose among $given, all by default.
     """
 

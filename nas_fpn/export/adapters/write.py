@@ -58,34 +58,27 @@ def adapter_names() -> tuple[str, ...]:
     return tuple(_ADAPTERS)
 
 
-def check_adapters(names: Sequence[str]) -> None:
-    """Raise RunError for a library that there is no adapter for."""
+def check_adapters(names: Sequence[str], facts: Facts | None = None) -> None:
+    """Raise RunError for a library that there is no adapter for, or that a neck does not fit."""
     known = (*_ADAPTERS, ALL)
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
             raise RunError(f"--adapter {name}: is not known\n{mend}")
+        fault = None if facts is None else _faults(facts).get(name)
+        if fault is not None:
+            raise RunError(f"--adapter {name}: {fault}\nexport it without that adapter")
 
 
 def write_adapters(folder: Path, facts: Facts, names: Sequence[str]) -> Written:
     """Write the adapters for libraries into an exported folder; remove those not named.
 
-    ``"all"`` names every one that the neck fits. Raises RunError for a name that is not known, and
-    for a library that the neck does not fit.
+    ``"all"`` names every one that the neck fits. Raises what :func:`check_adapters` does.
     """
-    check_adapters(names)
-    faults = {
-        name: fault
-        for name, one in _ADAPTERS.items()
-        if one.fault is not None and (fault := one.fault(facts))
-    }
-    named = list(dict.fromkeys(name for name in names if name != ALL))
-    for name in named:
-        if name in faults:
-            raise RunError(f"--adapter {name}: {faults[name]}\nexport it without that adapter")
-    if ALL in names:
-        named = [name for name in _ADAPTERS if name not in faults]
+    check_adapters(names, facts)
+    faults = _faults(facts)
+    named = [name for name in _ADAPTERS if name in names or (ALL in names and name not in faults)]
     for file in _FILES:
         (folder / file).unlink(missing_ok=True)  # of another neck
     held: dict[str, str] = {}
@@ -99,3 +92,9 @@ def write_adapters(folder: Path, facts: Facts, names: Sequence[str]) -> Written:
         {name: _ADAPTERS[name].use(facts) for name in named},
         faults if ALL in names else {},
     )
+
+
+def _faults(facts: Facts) -> dict[str, str]:
+    """Why a neck does not fit, by library."""
+    found = {name: one.fault(facts) for name, one in _ADAPTERS.items() if one.fault is not None}
+    return {name: fault for name, fault in found.items() if fault is not None}

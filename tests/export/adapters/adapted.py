@@ -45,7 +45,9 @@ PROGRAMS = {
         body@4 = max(p4, mean_c3)
         neck@4 = sum(body, p4)
         scale@5 = sum(p5, neck)
-        p4 = sum(neck, scale)
+        init_weights@4 = sum(neck, scale)
+        post_init@4 = max(init_weights, p4)
+        p4 = sum(neck, post_init)
         p5 = sum(scale, p5)
         p3 = mean_c3
         """,
@@ -97,10 +99,12 @@ def scaled(neck: Neck, features: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def adapt(neck: Neck, folder: Path, *libraries: str, of_run: bool = False) -> Path:
+def adapt(
+    neck: Neck, folder: Path, *libraries: str, of_run: bool = False, deploy: bool = False
+) -> Path:
     """Export a neck with adapters, as it is or as one of a run."""
     beside = {"features.safetensors": "statistics"} if of_run else {}
-    export_neck(neck, folder, beside=beside, form=Form(adapters=libraries))
+    export_neck(neck, folder, beside=beside, form=Form(deploy, adapters=libraries))
     if of_run:
         save_file(statistics(neck), folder / "features.safetensors")
     return folder

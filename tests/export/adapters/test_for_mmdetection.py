@@ -81,7 +81,9 @@ def test_a_configuration_builds_the_neck(
         assert model["bbox_head"]["in_channels"] == neck.out_channels[0]
         config = {key: value for key, value in model["neck"].items() if key != "_delete_"}
         built = registry.build(config).eval()
-        built.init_weights()
+        holder = BaseModule()
+        holder.neck = built
+        holder.init_weights()
         sides = [64 // 2**level for level in neck.inputs]
         rows = zip(neck.in_channels, sides, strict=True)
         features = tuple(torch.rand(1, n, side, side) for n, side in rows)
