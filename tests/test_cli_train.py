@@ -226,3 +226,19 @@ def test_predict_says_what_is_missing(
     assert code == 2 and "cannot be decoded" in err
     code, _, err = run(capsys, "predict", str(trained), "a/x.png", "b/x.png", "--json")
     assert code == 2 and "two pictures have one name" in err
+
+
+def test_fast_rcnn_is_told_at_once_which_proposals_it_lacks(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = ("train", "--detector", "fast_rcnn", "--neck", NECK, "--to", str(tmp_path / "to"))
+    code, _, err = run(capsys, *asked)
+    assert code == 2 and "no train_proposals, val_proposals, test_proposals" in err
+    code, _, err = run(capsys, *asked, "--proposals", str(tmp_path / "none.json"))
+    assert code == 2 and "no val_proposals, test_proposals" in err
+    given = [word for at in range(3) for word in ("--proposals", str(tmp_path / f"{at}.json"))]
+    code, _, err = run(capsys, *asked, *given)
+    assert code == 2 and f"{tmp_path / '0.json'}: no such file; train_proposals in [data]" in err
+    code, _, err = run(capsys, *asked, *given, "--proposals", "more.json")
+    assert code == 2 and "--proposals: 4 files; give those of train, val and test" in err
+    assert not (tmp_path / "to").exists()
