@@ -138,7 +138,7 @@ def one(name: str, width: int, bank: Bank, backbone: Backbone, images: Images, r
     everything = torch.arange(len(bank.train.labels)).split(settings.batch_size)
     began = 0.0
 
-    def loss(step: int) -> Tensor:
+    def loss(step: int) -> Iterator[Tensor]:
         nonlocal began
         if step:
             seconds["step"].append(process_time() - began)

@@ -61,6 +61,10 @@ class AnchorDetector(nn.Module):
         """Which row of ``boxes`` each anchor learns, int64 [B, A], as :func:`match_anchors`."""
         return match_anchors(anchors, *without_padding(boxes, labels))
 
+    def share(self, index: Tensor, whole: Tensor) -> float:
+        """The weight of some images' loss in that of a batch, by what their anchors learn."""
+        return len(index) / len(whole)
+
     def losses(
         self,
         inputs: Tensor | Mapping[int, Tensor],

@@ -80,6 +80,11 @@ class Detector(nn.Module):
         """Which row of ``boxes`` each point learns, int64 [B, P], as :func:`assign_points`."""
         return assign_points(grid, *without_padding(boxes, labels), ranges=self.ranges)
 
+    def share(self, index: Tensor, whole: Tensor) -> Tensor:
+        """The weight of some images' loss in that of a batch, by what their points learn."""
+        some, all_of_them = ((one >= 0).sum().clamp(min=1) for one in (index, whole))
+        return some / all_of_them
+
     def losses(
         self,
         inputs: Tensor | Mapping[int, Tensor],

@@ -59,14 +59,17 @@ def optimise(
     model: nn.Module,
     schedule: Schedule,
     *,
-    loss: Callable[[int], Tensor],
+    loss: Callable[[int], Tensor | Iterator[Tensor]],
     evaluate: Callable[[], Mapping[str, float]],
+    halve: Callable[[], bool] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Report]:
     """Train ``model`` in place; report what ``evaluate()`` says, and "loss", its mean since.
 
-    ``loss(step)`` is the loss of a step's batch, a scalar. Raises ``FloatingPointError`` at the
-    next report if a loss or a gradient was not finite, naming the step.
+    ``loss(step)`` is the loss of a step's batch, a scalar, or its parts, which add up to it and of
+    which each is let go before the next. Where memory is out and ``halve()`` says that the parts
+    are smaller from now on, the step begins anew. Raises ``FloatingPointError`` at the next report
+    if a loss or a gradient was not finite, naming the step.
 
     With a ``checkpoint`` the training goes on from it, and on a CPU its reports are those of one
     that was never put aside, bit for bit. It ends at the checkpoint's pause, which must be one of
@@ -84,12 +87,9 @@ def optimise(
     for step in range(first, schedule.steps):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
-        value = loss(step)
-        optimiser.zero_grad()
-        value.backward()
+        value = _gradients(optimiser, loss, step, halve)
         norm = nn.utils.clip_grad_norm_(parameters, schedule.clip)
         optimiser.step()
-        value = value.detach()
         is_bad = ~(value + norm).isfinite()
         first_bad = torch.where(is_bad, first_bad.clamp(max=step), first_bad)
         total, since = total + value, since + 1
@@ -105,6 +105,29 @@ def optimise(
                 yield report
                 return
             yield report
+
+
+def _gradients(
+    optimiser: torch.optim.Optimizer,
+    loss: Callable[[int], Tensor | Iterator[Tensor]],
+    step: int,
+    halve: Callable[[], bool] | None,
+) -> Tensor:
+    """Leave the gradients of a step with the parameters; return its loss."""
+    while True:
+        given = loss(step)
+        optimiser.zero_grad()
+        try:
+            values = []
+            for part in [given] if isinstance(given, Tensor) else given:
+                part.backward()
+                values.append(part.detach())
+            return values[0] if len(values) == 1 else torch.stack(values).sum()
+        except torch.OutOfMemoryError:
+            if halve is None or not halve():
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def draw_order(images: int, views: int, *, batch_size: int, steps: int, seed: int) -> Tensor:

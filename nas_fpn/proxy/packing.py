@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -160,7 +160,7 @@ def _work() -> None:
     training = prepare_training(neck, bank, settings, seed=asked["seed"])
     done, began = 0, 0.0
 
-    def loss(step: int) -> Tensor:
+    def loss(step: int) -> Iterator[Tensor]:
         nonlocal done, began
         if step == WARM:
             print("ready", flush=True)

@@ -131,3 +131,6 @@ class ProxySettings(BaseModel):
         3, ge=1, le=4, description="fixed views of a train image: plain, flip, zoom in, zoom out"
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the stored features")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="that neck and head compute in; the losses always in float32"
+    )

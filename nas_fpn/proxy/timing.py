@@ -5,6 +5,7 @@ away.
 """
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
@@ -52,7 +53,7 @@ def measure_trial(
     training = prepare_training(neck, bank, brief, seed=seed)
     moments: list[float] = []
 
-    def loss(step: int) -> Tensor:
+    def loss(step: int) -> Iterator[Tensor]:
         moments.append(_now())
         return training.loss(step)
 
@@ -60,7 +61,8 @@ def measure_trial(
         moments.append(_now())
         return {}
 
-    for _ in optimise(training.detector, proxy_schedule(brief), loss=loss, evaluate=end):
+    plan = proxy_schedule(brief)
+    for _ in optimise(training.detector, plan, loss=loss, evaluate=end, halve=training.halve):
         pass
     each = [after - before for before, after in pairwise(moments)]
     return Timing(

@@ -51,6 +51,8 @@ def train(
     ``rungs`` are steps to report at beside the settings' evaluations. ``checkpoint`` says where
     the training goes on and where it is put aside; ``neck`` is then as it was before any step.
     The same arguments give the same reports, bit for bit, on a CPU with as many threads.
+    A batch that a device has no memory for is taken in halves, whose gradients add up to its own
+    (but for BatchNorm, which then sees half a batch), and in halves of those.
     Raises ``FloatingPointError`` if training diverged, ``ValueError`` if the bank lacks a level.
     """
     training = prepare_training(neck, bank, settings, seed=seed, split=split)
@@ -60,6 +62,7 @@ def train(
             proxy_schedule(settings, rungs),
             loss=training.loss,
             evaluate=training.evaluate,
+            halve=training.halve,
             checkpoint=checkpoint,
         )
     finally:
@@ -68,11 +71,16 @@ def train(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """A training about to begin: the detector on its device, the loss of a step, the scores."""
+    """A training about to begin: the detector on its device, the loss of a step, the scores.
+
+    The loss of a step comes in parts, of which each takes its memory when it is asked for;
+    ``halve()`` doubles their number, and says whether there are images for so many.
+    """
 
     detector: Detector | AnchorDetector
-    loss: Callable[[int], Tensor]
+    loss: Callable[[int], Iterator[Tensor]]
     evaluate: Callable[[], dict[str, float]]
+    halve: Callable[[], bool]
 
 
 def prepare_training(
@@ -102,21 +110,45 @@ def prepare_training(
     ).to(data.boxes.device)
     feed, memory = Feed(data, neck.inputs, device), memory_of(data)
 
-    def loss(step: int) -> Tensor:
+    def precision() -> torch.autocast:
+        low = settings.precision == "bfloat16"
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=low)
+
+    parts = 1  # of a batch, one after another
+
+    def loss(step: int) -> Iterator[Tensor]:
         rows = order[step]
+        return (share(some, rows) for some in rows.chunk(parts))
+
+    def share(some: Tensor, rows: Tensor) -> Tensor:
+        """What the images ``some`` of a batch add to its loss."""
+        weight: Tensor | float = 1.0
 
         def assign(cells: Any) -> Tensor:
-            found = memory.index(rows, cells, rule=detector.rule, assign=detector.assign)
-            return found.to(device)
+            nonlocal weight
+            found, whole = (
+                memory.index(those, cells, rule=detector.rule, assign=detector.assign).to(device)
+                for those in (some, rows)
+            )
+            weight = detector.share(found, whole)
+            return found
 
-        boxes, labels = data.boxes[rows].to(device), data.labels[rows].to(device)
-        return detector.losses(feed(rows), boxes, labels, assign=assign).total
+        boxes, labels = data.boxes[some].to(device), data.labels[some].to(device)
+        with precision():
+            total = detector.losses(feed(some), boxes, labels, assign=assign).total
+        return total if len(some) == len(rows) else total * weight
+
+    def halve() -> bool:
+        nonlocal parts
+        parts *= 2
+        return parts <= settings.batch_size
 
     def evaluate() -> dict[str, float]:
         batches = _batches(held_out, neck.inputs, settings.batch_size, device)
-        return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
+        with precision():
+            return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
 
-    return Training(detector, loss, evaluate)
+    return Training(detector, loss, evaluate, halve)
 
 
 def make_detector(

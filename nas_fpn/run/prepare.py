@@ -134,5 +134,5 @@ def _warmup_key(run: Run, backbone: Backbone, neck: Architecture, data: Dataset)
 def _warmup_fields() -> list[str]:
     """Of the proxy's settings, those that the warm-up reads: all but a trial's own."""
     of_a_trial = {"steps", "batch_size", "learning_rate", "weight_decay", "optimiser", "warmup"}
-    stored = {"evaluations", "views", "dtype"}
+    stored = {"evaluations", "views", "dtype", "precision"}
     return sorted(set(ProxySettings.model_fields) - of_a_trial - stored)

@@ -282,3 +282,43 @@ def test_a_training_that_was_put_aside_at_its_rungs_reports_the_same(
         checkpoint = Checkpoint(tmp_path, 0, "this one", begin, pause)
         parts += train(Laterals(), bank, settings(), seed=3, rungs=(2, 5), checkpoint=checkpoint)
     assert without_seconds(parts) == whole
+
+
+def test_bfloat16_is_close_to_float32_and_weights_stay_in_it(bank: Bank) -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        neck = Laterals()
+        found.append(list(train(neck, bank, settings(precision=precision), seed=3)))
+        assert all(p.dtype == torch.float32 for p in neck.parameters())
+    one, two = (reports[-1].scores["loss"] for reports in found)
+    assert one != two == pytest.approx(one, rel=0.05)
+
+
+class Hungry(Laterals):
+    """A neck for which more than so many images at once are too many, in training."""
+
+    most = 2
+
+    def forward(self, features: list[Tensor]) -> tuple[Tensor, ...]:
+        if self.training and len(features[0]) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().forward(features)
+
+
+@pytest.mark.parametrize("head", ["fcos", "retinanet"])
+def test_a_batch_without_room_is_taken_in_halves_with_the_same_gradient(
+    bank: Bank, head: str
+) -> None:
+    whole = list(train(Laterals(), bank, settings(steps=2, head=head), seed=3))
+    hungry = Hungry()
+    halves = list(train(hungry, bank, settings(steps=2, head=head), seed=3))
+    assert [len(seen) for seen in hungry.seen] == [2, 2, 2, 2]
+    for one, other in zip(whole, halves, strict=True):
+        assert other.scores["loss"] == pytest.approx(one.scores["loss"], rel=1e-4)
+
+
+def test_one_image_without_room_fails_the_trial(bank: Bank) -> None:
+    hungry = Hungry()
+    hungry.most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        list(train(hungry, bank, settings(), seed=3))
