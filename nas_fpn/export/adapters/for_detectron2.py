@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 $neck
 
-INPUTS, IN_CHANNELS = $inputs, $in_channels  # what the neck reads
-LEVELS = $levels  # what it gives: level k has stride 2^k
+INPUTS = $inputs  # the levels that the neck reads
+IN_CHANNELS = $in_channels
+LEVELS = $levels  # those that it gives: level k has stride 2^k
 OUT_CHANNELS = $out_channels
 FOLDER = Path(__file__).parent
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 $neck
 
-INPUTS, IN_CHANNELS = $inputs, $in_channels  # what the neck reads
+INPUTS = $inputs  # the levels that the neck reads
+IN_CHANNELS = $in_channels
 FOLDER = Path(__file__).parent
 
 

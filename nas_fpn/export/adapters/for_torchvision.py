@@ -35,8 +35,9 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 $neck
 
-INPUTS, IN_CHANNELS = $inputs, $in_channels  # what the neck reads
-STRIDES = $strides  # of what it gives
+INPUTS = $inputs  # the levels that the neck reads
+IN_CHANNELS = $in_channels
+STRIDES = $strides  # of the levels that it gives
 FOLDER = Path(__file__).parent
 
 
