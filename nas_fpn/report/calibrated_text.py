@@ -58,9 +58,15 @@ def calibrated_said(event: Event) -> str:
                 f"{_seeds_said(event)}"
             )
         else:
+            high = best["tau"]["high"]
+            if high is None or high >= asked:
+                said += (
+                    f"\nThat it falls short of {asked:.2f} is not shown either: more necks or "
+                    "seeds would tell."
+                )
             said += (
-                "\nA ranking by this proxy does not stand for one end to end here: train longer, "
-                "at a larger image size, or\ntake more finalists into nas-fpn confirm."
+                "\nDo not rely on its ranking alone: train longer, at a larger image size, or take "
+                "more finalists\ninto nas-fpn confirm."
             )
         return said
     chosen = next(one for one in event["fidelities"] if one["label"] == event["chosen"])

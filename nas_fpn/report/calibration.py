@@ -5,9 +5,10 @@ A search ranks necks by one training of each, all with the same seed; so the τ 
 of its ranking with one seed against the means of the reference, the pairs of all its seeds pooled.
 Luck that all necks of a seed share moves no ranking, and is taken off before seeds are averaged.
 
-The interval is a percentile bootstrap over necks and seeds. A neck drawn twice makes no pair with
-itself: pairs are weighted by how often both are drawn. Seeds drawn anew add noise to what is noisy
-already, so that the interval leans to the low side.
+The interval is a percentile bootstrap over necks and seeds: necks are drawn with replacement, and
+for each one seeds among its own. A neck drawn twice makes no pair with itself: pairs are weighted
+by how often both are drawn. Seeds drawn anew add noise to what is noisy already, so that the
+interval leans to the low side; a neck with one training lends it no noise.
 
 **Attenuation.** Noise of the reference hides agreement: with the reliability r of its means (the
 part of their variance that is not noise), even a perfect ranking is seen with τ = 2/π · asin √r,
@@ -122,15 +123,14 @@ def agreement(
     truth = _means(theirs)
     known = ~np.isnan(_means(ours) + truth)
     count = int((known[first] & known[second]).sum())
-    once = np.ones((1, necks))
-    point = _taus(ours, truth[None], once, _even(ours), first, second)[0]
+    point = _tau(ours.T[:, None], truth[None], np.ones((1, necks)), first, second)[0]
     if count == 0 or math.isnan(point):
         return Agreement(math.nan, math.nan, math.nan, count)
     chance = np.random.default_rng(seed)
     weights = chance.multinomial(necks, [1 / necks] * necks, size=draws).astype(float)
-    columns = _drawn(chance, ours.shape[1], draws)
-    truths = _means_by(theirs, _drawn(chance, theirs.shape[1], draws))
-    drawn = _taus(ours, truths, weights, columns, first, second)
+    rankings = _redrawn(ours, chance, draws)
+    truths = _mean_of(_redrawn(theirs, chance, draws))
+    drawn = _tau(rankings, truths, weights, first, second)
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) < draws / 2 or count < FEWEST_PAIRS:
         return Agreement(float(point), math.nan, math.nan, count)
@@ -196,48 +196,51 @@ def _centred(table: Array) -> Array:
 
 def _means(table: Array) -> Array:
     """[necks], NaN for a neck that has none."""
-    means: Array = _means_by(table, np.ones((1, table.shape[1])))[0]
+    return _mean_of(_centred(table).T)
+
+
+def _mean_of(scores: Array) -> Array:
+    """The mean over the first axis of what is there, NaN where nothing is."""
+    known = ~np.isnan(scores)
+    counts = known.sum(0)
+    total = np.where(known, scores, 0.0).sum(0)
+    means: Array = np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
     return means
 
 
-def _means_by(table: Array, columns: Array) -> Array:
-    """[draws, necks]: means over the seeds with the weights ``columns`` [draws, seeds]."""
+def _redrawn(table: Array, chance: np.random.Generator, draws: int) -> Array:
+    """[seeds, draws, necks]: for each neck as many of its own scores as it has, with replacement.
+
+    NaN beyond those. Luck that a seed's necks share is taken off, so that seeds may be mixed.
+    """
     centred = _centred(table)
-    known = ~np.isnan(centred)
-    total = columns @ np.where(known, centred, 0.0).T
-    weight = columns @ known.T.astype(float)
-    means: Array = np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
-    return means
+    missing = np.isnan(centred)
+    packed = np.take_along_axis(centred, np.argsort(missing, axis=1, kind="stable"), axis=1)
+    counts = (~missing).sum(1)
+    necks, seeds = table.shape
+    picked = (chance.random((seeds, draws, necks)) * np.maximum(counts, 1)).astype(int)
+    found: Array = packed[np.arange(necks), picked]
+    found[np.arange(seeds)[:, None, None] >= np.broadcast_to(counts, found.shape)] = np.nan
+    return found
 
 
-def _even(table: Array) -> Array:
-    return np.full((1, table.shape[1]), 1.0)
-
-
-def _drawn(chance: np.random.Generator, seeds: int, draws: int) -> Array:
-    return chance.multinomial(seeds, [1 / seeds] * seeds, size=draws).astype(float)
-
-
-def _taus(
-    scores: Array,
+def _tau(
+    rankings: Array,
     truths: Array,
     weights: Array,
-    columns: Array,
     first: NDArray[np.intp],
     second: NDArray[np.intp],
 ) -> Array:
-    """[draws]: τ-b of the seeds of the scores against the truth of a draw, pairs pooled.
+    """[draws]: τ-b of rankings [seeds, draws, necks] against the truth of a draw, pairs pooled.
 
-    ``truths`` [draws, necks] or [1, necks]; ``weights`` [draws, necks] of the necks, ``columns``
-    [draws, seeds] of the seeds. NaN where a draw has no pair.
+    ``truths`` and ``weights`` are [draws, necks]. NaN where a draw has no pair.
     """
     by_truth = np.sign(truths[:, first] - truths[:, second])  # [draws, pairs]
     of_pair = weights[:, first] * weights[:, second]
     both, ours, theirs = np.zeros((3, len(of_pair)))
-    for place in range(scores.shape[1]):
-        by_score = np.sign(scores[first, place] - scores[second, place])[None]  # [1, pairs]
-        there = ~np.isnan(by_score + by_truth)
-        weight = np.where(there, of_pair * columns[:, [place]], 0.0)
+    for scores in rankings:
+        by_score = np.sign(scores[:, first] - scores[:, second])  # [draws, pairs]
+        weight = np.where(np.isnan(by_score + by_truth), 0.0, of_pair)
         score, truth = np.nan_to_num(by_score), np.nan_to_num(by_truth)
         both += (weight * score * truth).sum(1)
         ours += (weight * score**2).sum(1)

@@ -86,6 +86,7 @@ CASES: dict[str, Callable[[], Event]] = {
     "chosen": lambda: event_of(rows_of((0.001, 0.001, 0.001, 0.02))),
     "chosen_not_shown": lambda: event_of(rows_of((0.002, 0.004, 0.02, 0.004)), asked=0.7),
     "none_qualifies": lambda: event_of(rows_of((0.002, 0.02, 0.03, 0.03))),
+    "none_not_shown": lambda: event_of(rows_of((0.002, 0.006, 0.006, 0.03)), asked=0.75),
     "noise_hides": lambda: event_of(rows_of((0.012, 0.001, 0.004, 0.02)), asked=0.65),
     "too_small": lambda: event_of(rows_of((0.01, 0.01, 0.01, 0.01), between=0.001)),
     "one_seed": lambda: event_of(rows_of((0.002, 0.002, 0.002, 0.002), seeds=1), seeds=1),

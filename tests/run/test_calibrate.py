@@ -1,0 +1,209 @@
+"""Calibrating a run: which necks, at which fidelities; a whole one that is killed and goes on."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nas_fpn.errors import RunError
+from nas_fpn.language import Architecture, find_neck, fit, lower, read_neck
+from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.record import History, read_history
+from nas_fpn.report import last_calibrated, trust_said
+from nas_fpn.run import calibrate_run, read_run, search_run
+from nas_fpn.run.calibrate_plan import choose_necks, fidelities_of, in_order, scaled
+from nas_fpn.run.calibrate_settings import CalibrateSettings
+from nas_fpn.run.question import Question, read_question
+from nas_fpn.run.settings import Run
+from nas_fpn.search import Noted
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "run"
+TINY = """
+space = "quick"
+controller = "random_search"
+baselines = ["fpn", "none"]
+[budget]
+trials = 1
+[data]
+shapes_train = 12
+shapes_val = 4
+shapes_test = 4
+shapes_warmup = 8
+[backbone]
+warmup_steps = 2
+warmup_batch_size = 4
+[proxy]
+image_size = 64
+steps = 3
+batch_size = 4
+views = 2
+evaluations = 1
+head_width = 16
+[calibrate]
+necks = 4
+seeds = 2
+fidelities = [{steps = 0.33}, {image_size = 1.5}, {width = 0.5}, {views = 1}]
+[confirm]
+seeds = 0
+[detector]
+head_depth = 0
+[training]
+batch_size = 2
+[ray]
+workers = 0
+[report]
+mirror = false
+"""
+BANK = SimpleNamespace(channels={3: 16, 4: 24, 5: 48}, image_size=128)
+
+
+def run_of(folder: Path, text: str = TINY) -> Run:
+    folder.mkdir(exist_ok=True)
+    (folder / "run.toml").write_text(text)
+    return read_run(folder)
+
+
+def neck() -> Architecture:
+    return fit(read_neck(find_neck("panet")), width=64, levels=(3, 4, 5))
+
+
+@pytest.fixture(scope="module")
+def question(tmp_path_factory: pytest.TempPathFactory) -> Question:
+    return read_question(run_of(tmp_path_factory.mktemp("question")))
+
+
+def test_necks_are_distinct_and_hold_baselines_and_extremes(question: Question) -> None:
+    necks = choose_necks(question, BANK, CalibrateSettings(), seed=0)  # type: ignore[arg-type]
+    assert len({one.neck for one in necks}) == len(necks) == 16
+    whys = [one.why for one in necks]
+    assert {"fpn", "none", "lightest", "heaviest", "of median cost", "random"} == set(whys)
+    drawn = [one for one in necks if one.why not in ("fpn", "none")]
+    assert min(drawn, key=lambda one: one.macs).why == "lightest"
+    assert max(drawn, key=lambda one: one.macs).why == "heaviest"
+
+
+def test_some_necks_are_not_told_apart_by_size(question: Question) -> None:
+    necks = choose_necks(question, BANK, CalibrateSettings(), seed=0)  # type: ignore[arg-type]
+    middle = [one.macs for one in necks if one.why == "of median cost"]
+    assert len(middle) >= 4
+    assert max(middle) <= 1.23 * min(middle)
+
+
+def test_the_choice_of_necks_repeats(question: Question) -> None:
+    settings = CalibrateSettings(necks=8)
+    one, same, other = (
+        choose_necks(question, BANK, settings, seed=seed)  # type: ignore[arg-type]
+        for seed in (0, 0, 1)
+    )
+    assert one == same
+    assert one != other
+    assert len(one) == 8
+
+
+def test_each_neck_is_trained_once_with_each_seed_and_a_few_first(question: Question) -> None:
+    necks = choose_necks(question, BANK, CalibrateSettings(), seed=0)  # type: ignore[arg-type]
+    order = list(in_order(necks, (0, 1)))
+    assert len(set(order)) == len(order) == 32
+    assert {seed for _, seed in order[:2]} == {0, 1}
+    assert [seed for _, seed in order[8:]] == [0] * 12 + [1] * 12
+
+
+def test_the_proxy_as_it_is_comes_first_and_each_fidelity_once() -> None:
+    settings = CalibrateSettings(
+        fidelities=({"steps": 0.5}, {"steps": 1}, {"steps": 0.501}, {"views": 4}, {"width": 0.5})
+    )
+    labels = [one.label for one in fidelities_of(ProxySettings(), settings)]
+    assert labels == ["[proxy] as it is", "150 steps", "width × 0.5"]
+
+
+def test_a_fidelity_changes_what_it_names_alone() -> None:
+    proxy = ProxySettings(learning_rate=1e-3)
+    own, one = fidelities_of(proxy, CalibrateSettings(fidelities=({"image_size": 0.7},)))
+    assert one.label == "96 px"
+    changed = one.settings(proxy)
+    assert changed == proxy.model_copy(update={"image_size": 96, "evaluations": 1})
+    assert own.settings(proxy) == proxy.model_copy(update={"evaluations": 1})
+
+
+def test_a_neck_at_half_its_width_is_the_same_neck() -> None:
+    half = scaled(neck(), 0.5)
+    assert half is not None
+    assert half.width == 32
+    assert lower(half).outputs == lower(neck()).outputs
+    assert scaled(neck(), 1.0) == neck()
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("unknown", "fidelities = [{depth = 0.5}]"),
+        ("out_of_range", "fidelities = [{views = 9}]"),
+        ("empty", "fidelities = [{}]"),
+        ("few_necks", "necks = 3"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, form: str, line: str) -> None:
+    with pytest.raises(RunError) as fault:
+        run_of(tmp_path, f"[calibrate]\n{line}\n")
+    said = str(fault.value).replace(str(tmp_path), "runs/mine")
+    assert f"{said}\n" == (GOLDEN / f"calibrate_{form}.txt").read_text(encoding="utf-8")
+
+
+def noted(run: Run, minutes: float | None = None) -> list[str]:
+    return [one.text for one in calibrate_run(run, minutes=minutes) if isinstance(one, Noted)]
+
+
+@pytest.mark.slow
+def test_a_whole_calibration_goes_on_and_trains_nothing_twice(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "mine")
+    whole = 4 * 2 * 6  # necks, seeds, the reference and five fidelities
+    assert noted(run, minutes=0) == [
+        f"{whole} trainings, 0 of them on file"
+    ]  # no time, no training
+    result = json.loads((run.folder / "calibration.json").read_text())
+    assert (result["done"], result["wanted"]) == (0, whole)
+
+    events = calibrate_run(run)
+    said = []
+    while len(said) < 3:
+        if isinstance(event := next(events), Noted):
+            said.append(event.text)
+    events.close()  # killed after its second training
+    log = run.folder / "calibration.jsonl"
+    with log.open("a") as file:
+        file.write('{"of": "torn')
+    assert said[2].startswith(f"2/{whole}")
+
+    later = noted(run)
+    assert later[0] == f"{whole} trainings, 2 of them on file"
+    assert len(later) == whole - 1
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len({row["of"] for row in rows}) == len(rows) == whole
+    assert noted(run) == [f"{whole} trainings, {whole} of them on file"]
+
+    for _ in search_run(run):
+        pass
+    history = read_history(run.folder / "history.jsonl")
+    found = last_calibrated(history)
+    assert found == json.loads((run.folder / "calibration.json").read_text())
+    assert found is not None
+    assert found["done"] == whole
+    said_later = trust_said(history)
+    assert said_later is not None
+    assert said_later.startswith("Trust: the proxy ranks necks")
+    assert sum(event["event"] == "calibrated" for event in history.events) == 1
+
+
+@pytest.mark.slow
+def test_a_calibration_after_the_search_comes_onto_its_record(tmp_path: Path) -> None:
+    text = TINY.replace("{steps = 0.33}, {image_size = 1.5}, {width = 0.5}, {views = 1}", "")
+    run = run_of(tmp_path / "mine", text)
+    for _ in search_run(run):
+        pass
+    assert trust_said(read_history(run.folder / "history.jsonl")) is None
+    noted(run)
+    history: History = read_history(run.folder / "history.jsonl")
+    assert last_calibrated(history) is not None
+    for _ in search_run(run):  # resumes, although the settings of [calibrate] are not on record
+        pass
