@@ -1,6 +1,7 @@
 """Promises of time, kept or not: ``[budget] minutes`` from the command to ``best/``.
 
-    python -m benchmarks.contract 3 10 30 --rows contract.jsonl
+    python -m benchmarks.contract 3 10 --small --rows contract.jsonl
+    python -m benchmarks.contract 30 --rows contract.jsonl
     python -m benchmarks.contract --rows contract.jsonl --write
 
 The first runs a search from nothing for each number of minutes, one after another, and appends a
@@ -25,9 +26,12 @@ from nas_fpn.record import read_history
 from nas_fpn.report import best_entry
 
 PAGE = Path(__file__).parent / "results" / "contract.md"
-QUESTION = """space = "quick"
-controller = "surrogate"
-baselines = ["none", "fpn"]
+DEFAULT = """[budget]
+minutes = {minutes}
+[ray]
+workers = {workers}
+"""
+SMALL = """baselines = ["none", "fpn"]
 [budget]
 minutes = {minutes}
 [data]
@@ -50,12 +54,12 @@ COMMAND = "from nas_fpn.cli import main; main()"
 ALLOWED = (0.05, 20.0)  # of the time, or seconds, whichever is more
 
 
-def keep(minutes: float, *, workers: int) -> dict[str, Any]:
+def keep(minutes: float, *, workers: int, small: bool) -> dict[str, Any]:
     """Search for so many minutes from nothing; what was promised and what came of it."""
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run"
         run.mkdir()
-        question = QUESTION.format(minutes=f"{minutes:g}", workers=workers)
+        question = (SMALL if small else DEFAULT).format(minutes=f"{minutes:g}", workers=workers)
         (run / "run.toml").write_text(question, encoding="utf-8")
         began = monotonic()
         before = os.getloadavg()[0]
@@ -70,6 +74,7 @@ def keep(minutes: float, *, workers: int) -> dict[str, Any]:
             "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "minutes": minutes,
             "workers": workers,
+            "small": small,
             "seconds": seconds,
             "code": done.returncode,
             "load": [before, os.getloadavg()[0]],
@@ -157,10 +162,11 @@ def main() -> None:
     parser.add_argument("minutes", nargs="*", type=float)
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="a tenth of the proxy's work")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     for minutes in given.minutes:
-        row = keep(minutes, workers=given.workers)
+        row = keep(minutes, workers=given.workers, small=given.small)
         with given.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps({k: v for k, v in row.items() if k != "plan"}, indent=1), flush=True)

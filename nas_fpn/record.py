@@ -43,7 +43,7 @@ __all__ = [
 VERSION = 1
 
 # Scores that a clock took part in: they may differ between equal runs, as seconds do.
-CLOCKED = frozenset({"latency_ms", "constrained"})
+CLOCKED = frozenset({"latency_ms", "latency_head_ms", "memory_mb", "constrained"})
 
 Event = Mapping[str, Any]
 Genotype = tuple[int, ...]

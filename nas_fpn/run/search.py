@@ -31,6 +31,7 @@ from nas_fpn.run.best import export_best
 from nas_fpn.run.calibrate import keep_calibration
 from nas_fpn.run.clock import minutes_on_record
 from nas_fpn.run.code import check_backbone, code_files, keep_code
+from nas_fpn.run.limits import limits_of
 from nas_fpn.run.live import PATIENCE, followed, views
 from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
@@ -49,7 +50,7 @@ from nas_fpn.run.timed import (
     start_plan,
     within,
 )
-from nas_fpn.run.trainer import Trainer, cached_bank, neck_cost
+from nas_fpn.run.trainer import Trainer, build_neck, cached_bank, neck_cost
 from nas_fpn.run.verdict import Checked, check_on_test
 from nas_fpn.search import (
     Baseline,
@@ -204,7 +205,9 @@ def _search(
         rungs=() if plan.halving is None else plan.halving.rungs,
         words=space.words,
         checkpoints=checkpoint_folder(run),
+        limits=limits_of(run),
     )
+    _prove_measure(run, trainer, question, bank)
     with Record(history_path, lock=lock) as record:
         if record.history.torn is not None:
             yield Noted(record.history.torn)
@@ -295,6 +298,21 @@ def _genotype(space: Space, neck: Architecture) -> Genotype | None:
         return encode(space, neck)
     except SpaceError:  # no member of the space: a control all the same
         return None
+
+
+def _prove_measure(run: Run, trainer: Trainer, question: Question, bank: Bank) -> None:
+    """A command that cannot measure is wrong now, not in every trial; where trials train is here.
+
+    Raises:
+        RunError: as the command would in a trial.
+    """
+    if (
+        trainer.limits is not None
+        and trainer.limits.command
+        and run.settings.ray.address == "local"
+    ):
+        neck = build_neck(question.warmup_neck, bank, seed=run.settings.seed)
+        trainer.limits.measure(neck, bank, run.settings.proxy, seed=run.settings.seed)
 
 
 def _limits(settings: RunSettings) -> dict[str, float]:

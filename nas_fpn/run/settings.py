@@ -6,6 +6,7 @@ the record of a run does not depend on where its folder stands; :class:`Run` hol
 
 import difflib
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,6 +77,31 @@ class LimitSettings(BaseModel):
     gmacs: float | None = Field(
         None, gt=0, description="multiply-adds of the neck for one image, in 1e9"
     )
+    latency_ms: float | None = Field(
+        None, gt=0, description="of the neck for one image, measured where a trial trains"
+    )
+    memory_mb: float | None = Field(
+        None, gt=0, description="of neck and head for one image, in 1e6 bytes"
+    )
+    measure: str | None = Field(
+        None,
+        description="your own command for both: it gets the folder of the exported neck and prints "
+        "milliseconds, or JSON",
+    )
+    measure_seconds: float | None = Field(
+        None, gt=0, description="what that command may take; absent: 60"
+    )
+
+    @field_validator("measure")
+    @classmethod
+    def _is_a_line(cls, measure: str | None) -> str | None:
+        try:
+            words = None if measure is None else shlex.split(measure)
+        except ValueError as fault:
+            raise ValueError(f"should be a command and its arguments: {fault}") from None
+        if words == []:
+            raise ValueError("should name a program")
+        return measure
 
 
 class SoftConstraintSettings(BaseModel):

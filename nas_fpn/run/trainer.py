@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -17,7 +18,8 @@ from nas_fpn.proxy.latency import latency_ms
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import pick_device, train
 from nas_fpn.record import Report
-from nas_fpn.search import CONSTRAINED, Due, SoftConstraint
+from nas_fpn.run.limits import Limits
+from nas_fpn.search import CONSTRAINED, BeyondLimits, Due, SoftConstraint
 
 __all__ = ["Trainer", "build_neck", "cached_bank", "neck_cost"]
 
@@ -32,6 +34,7 @@ class Trainer:
     "latency_ms" (measured here, before the training). ``soft`` adds one score made of several.
     ``rungs`` are steps to report at beside the settings' evaluations; ``checkpoints`` is the
     folder of those that pause there. ``words`` are those of the texts; own ones travel along.
+    ``limits`` are held against each neck before it is trained, and what was measured is told.
     """
 
     bank: Path
@@ -42,32 +45,51 @@ class Trainer:
     rungs: tuple[int, ...] = ()
     words: Words = SHIPPED
     checkpoints: Path | None = None
+    limits: Limits | None = None
 
     def __call__(self, due: Due) -> Iterator[Report]:
         """Yield the reports of one trial. The neck of a text is the same in every process.
 
         One that is to pause lies in ``checkpoints`` before its last report is given, and goes on
-        from there in whichever process.
+        from there in whichever process. Raises :class:`BeyondLimits` for a neck that exceeds one,
+        unless it is a baseline.
         """
         architecture = parse(due.text, file=f"trial {due.number}", words=self.words)
         bank = cached_bank(self.bank)
         checkpoint = self._checkpoint(due, bank)
-        yield from self.reports(build_neck(architecture, bank, seed=self.seed), checkpoint)
+        neck = build_neck(architecture, bank, seed=self.seed)
+        measured: Mapping[str, float] = {}
+        if self.limits is not None:
+            torch.set_num_threads(self.settings.threads)
+            measured = self.limits.measure(neck, bank, self.settings, seed=self.seed)
+            too_much = self.limits.beyond(measured)
+            if too_much and due.bounded and due.begin == 0:
+                raise BeyondLimits(", ".join(too_much))
+        yield from self.reports(neck, checkpoint, measured=measured)
 
     def at(self, bank: Path) -> "Trainer":
         """The same where the bank lies elsewhere, as on another node."""
         return replace(self, bank=bank)
 
-    def reports(self, neck: Neck, checkpoint: Checkpoint | None = None) -> Iterator[Report]:
-        """Train a neck of :func:`build_neck` in place and yield its reports."""
+    def reports(
+        self,
+        neck: Neck,
+        checkpoint: Checkpoint | None = None,
+        *,
+        measured: Mapping[str, float] = MappingProxyType({}),
+    ) -> Iterator[Report]:
+        """Train a neck of :func:`build_neck` in place and yield its reports.
+
+        They tell what was ``measured`` of it.
+        """
         torch.set_num_threads(self.settings.threads)
         bank = cached_bank(self.bank)
         price = neck_cost(neck.architecture, bank)
-        known = {"params_m": price.params / 1e6, "gmacs": price.macs / 1e9}
-        if "latency_ms" in self.costs:
+        known = {"params_m": price.params / 1e6, "gmacs": price.macs / 1e9, **measured}
+        if "latency_ms" in self.costs and "latency_ms" not in known:
             neck.to(pick_device(self.settings.device))
             known["latency_ms"] = latency_ms(neck, bank.channels, image_size=bank.image_size)
-        wanted = {name: known[name] for name in self.costs}
+        wanted = {name: known[name] for name in (*self.costs, *measured)}
         for report in train(
             neck, bank, self.settings, seed=self.seed, rungs=self.rungs, checkpoint=checkpoint
         ):

@@ -12,13 +12,23 @@ from nas_fpn.search.loading import find_controller, load_controller
 from nas_fpn.search.local import advance, search_here, training
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.outcomes import trained
-from nas_fpn.search.plan import Baseline, Due, Evaluate, NeckFacts, Plan
+from nas_fpn.search.plan import (
+    Baseline,
+    BeyondLimits,
+    Clock,
+    Due,
+    Evaluate,
+    NeckFacts,
+    Plan,
+)
 from nas_fpn.search.progress import Asked, Noted, Over, Paused, Progress, Promoted, Reported, Told
 
 __all__ = [
     "CONSTRAINED",
     "Asked",
     "Baseline",
+    "BeyondLimits",
+    "Clock",
     "Controller",
     "Due",
     "Evaluate",

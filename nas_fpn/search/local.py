@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nas_fpn.record import Report
 from nas_fpn.search.limit import Late, alarm, too_long
 from nas_fpn.search.loop import Loop
-from nas_fpn.search.plan import Due, Evaluate
+from nas_fpn.search.plan import BeyondLimits, Due, Evaluate
 from nas_fpn.search.progress import Progress
 
 __all__ = ["NO_ROOM", "advance", "search_here", "training"]
@@ -47,6 +47,9 @@ def search_here(
                 step = too_long(seconds)
             if isinstance(step, Report):
                 goes_on = loop.report(due.number, step)
+            elif isinstance(step, BeyondLimits):
+                loop.reject(due.number, str(step))
+                goes_on = False
             else:
                 loop.finish(due.number, failure=step)
                 goes_on = False
@@ -60,14 +63,16 @@ def training(evaluate: Evaluate, due: Due) -> Iterator[Report]:
     yield from evaluate(due)
 
 
-def advance(reports: Iterator[Report]) -> Report | str | None:
-    """The next report; None at the end; the reason if the training fails.
+def advance(reports: Iterator[Report]) -> Report | BeyondLimits | str | None:
+    """The next report; None at the end; the reason if the neck is rejected or the training fails.
 
     Whatever a training raises fails its trial; only what is no ``Exception`` (an interrupt, an
     exit) ends the search, and an OSError of a disk that takes no more.
     """
     try:
         return next(reports, None)
+    except BeyondLimits as rejected:
+        return rejected
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise

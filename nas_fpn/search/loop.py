@@ -171,6 +171,11 @@ class Loop:
             reason = failure or "the training gave no report"
             self._end(number, self._failed(number, reason))
 
+    def reject(self, number: int, reason: str) -> None:
+        """Trial ``number`` takes more than is allowed, as was measured: it counts for nothing."""
+        if self._entries[number].outcome is None and not self._entries[number].paused:
+            self._end(number, Outcome("rejected", reason=reason))
+
     def cut(self, number: int) -> None:
         """End trial ``number`` because the time of the search is over: stopped where it is."""
         entry = self._entries[number]

@@ -43,7 +43,7 @@ def due(plan: Plan, entry: Entry) -> Due:
     pause = None
     if plan.halving is not None and plan.halving.promotes and not entry.is_baseline:
         pause = next((steps for steps in plan.halving.rungs if steps > begin), None)
-    return Due(entry.number, entry.text, begin, pause, entry.neck)
+    return Due(entry.number, entry.text, begin, pause, entry.neck, not entry.is_baseline)
 
 
 def beyond(plan: Plan, entry: Entry) -> list[str]:

@@ -9,7 +9,7 @@ from nas_fpn.record import Genotype, Report
 from nas_fpn.search.controller import Problem
 from nas_fpn.search.halving import Halving
 
-__all__ = ["FREE", "Baseline", "Clock", "Due", "Evaluate", "NeckFacts", "Plan"]
+__all__ = ["FREE", "Baseline", "BeyondLimits", "Clock", "Due", "Evaluate", "NeckFacts", "Plan"]
 
 FREE = 200  # proposals in a row without training, after which a search has nothing new
 
@@ -20,7 +20,7 @@ class Due:
 
     A trial that was paused goes on after ``begin`` steps; 0 is the start. After ``pause`` steps
     it will be paused (again); None: it is trained to its end, unless it is stopped. ``neck`` is
-    the canonical id, for whoever watches the workers.
+    the canonical id, for whoever watches the workers. Limits are for those that are ``bounded``.
     """
 
     number: int
@@ -28,6 +28,11 @@ class Due:
     begin: int = 0
     pause: int | None = None
     neck: str = ""
+    bounded: bool = True
+
+
+class BeyondLimits(Exception):  # noqa: N818  (no error: how a proposal is rejected)
+    """Raised by what trains a neck that takes more than is allowed, before it trains."""
 
 
 class Clock(Protocol):

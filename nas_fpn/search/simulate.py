@@ -19,7 +19,7 @@ from nas_fpn.search.halving import Halving
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.memory import MemoryRecord
-from nas_fpn.search.plan import Due, Evaluate, NeckFacts, Plan
+from nas_fpn.search.plan import BeyondLimits, Due, Evaluate, NeckFacts, Plan
 from nas_fpn.search.progress import Paused, Progress, Told
 
 __all__ = ["Point", "Replayed", "TableProxy", "replay", "search_in_time"]
@@ -62,7 +62,7 @@ def search_in_time(
     times the order is that in which the trainings came to their last events.
     """
     now, turn = 0.0, count()
-    under_way: list[tuple[float, int, _Training, Report | str | None]] = []
+    under_way: list[tuple[float, int, _Training, Report | BeyondLimits | str | None]] = []
     trained: dict[int, float] = {}  # seconds in training, by trial
 
     def proceed(one: _Training) -> None:
@@ -83,6 +83,8 @@ def search_in_time(
             trained[one.number] = step.seconds
             if loop.report(one.number, step):
                 proceed(one)
+        elif isinstance(step, BeyondLimits):
+            loop.reject(one.number, str(step))
         else:
             loop.finish(one.number, failure=step)
 
