@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/faults.py [--only NAME …] [--few] [--write]
 
-The kinds are those of ``tests/faults/kinds.py``, which the tests meet a few times each. ``--few``
+The kinds are those of ``tests/faults``, which the tests meet a few times each. ``--few``
 tries each as seldom as they do, ``--only`` those whose name begins so. ``--write`` puts the table
 into ``benchmarks/results/faults.md``; kinds that are left out keep the rows that stand there.
 A disk that is full or read-only is one in memory, which only root may mount; elsewhere these two
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import processor
 
-from tests.faults import kinds
+from tests.faults import kinds, lost_nodes
 from tests.faults.places import can_mount
 from tests.faults.processes import Tally, cli, undisturbed
 
@@ -82,6 +82,11 @@ def _tried(folder: Path, *, few: bool) -> Mapping[str, Callable[[], Tally | Mapp
         "a trial breaks": lambda: kinds.trial_breaks(at("trial"), times=1),
         "Ray's head killed and started again, by fakes": lambda: kinds.head_restarted(
             at("head"), times=1
+        ),
+        "Ray's head killed for good, by fakes": lambda: lost_nodes.head_gone(at("gone"), times=1),
+        "nodes": lambda: lost_nodes.nodes_lost(at("nodes")),
+        "nas-fpn search on two nodes that loses a worker, then a node": lambda: (
+            lost_nodes.search_loses(at("loses"))
         ),
         "last line cut short, by fakes": lambda: kinds.torn(at("torn"), times=3 if few else 10),
         "record may not grow (RLIMIT_FSIZE), by fakes": lambda: kinds.file_limit(

@@ -37,7 +37,7 @@ CONTROLLER_MAY_KNOW = (
     "nas_fpn.search.advantage",
     "nas_fpn.search.controller",
 )
-RAY = {PACKAGE / "search" / name for name in ("tune.py", "cluster.py", "launch.py")}
+RAY = {PACKAGE / "search" / name for name in ("tune.py", "cluster.py", "nodes.py", "launch.py")}
 
 
 def name_of(path: Path) -> str:

@@ -1,35 +1,25 @@
-"""A session of Ray: one of this machine's own that ends with the search, or a cluster's.
-
-And the nodes of it: how many trials they have room for, and how a file comes to each of them.
-"""
+"""A session of Ray: one of this machine's own that ends with the search, or a cluster's."""
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import tempfile
-import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 from ray._private import ray_constants
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray._private.ray_logging import stdout_deduplicator
+from ray.tune.execution.tune_controller import TuneController
 
 from nas_fpn.errors import RunError
 from nas_fpn.lock import Lock
-from nas_fpn.record import Report
-from nas_fpn.search.carry import CHUNK, Carried, copies, place
-from nas_fpn.search.plan import Due, Evaluate
 
-__all__ = ["Carrier", "room", "session"]
-
-AHEAD = 3  # chunks of a file that are under way to a node while it writes one
+__all__ = ["session", "starts_let_be"]
 
 LOCK = "driver.lock"  # in the folder of a session, held while it lasts
 
@@ -52,6 +42,7 @@ def session(
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    stdout_deduplicator.skip_re = re.compile("")  # nor its prints of workers that died
     with _folder() as folder:
         if ray.is_initialized():
             yield folder, ray.init(ignore_reinit_error=True).dashboard_url or ""
@@ -80,142 +71,28 @@ def session(
             ray.shutdown()
 
 
-def room(resources: Mapping[str, float]) -> int:
-    """How many trials that take ``resources`` the nodes could run now, if they had nothing else."""
-    return sum(_room(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+@contextmanager
+def starts_let_be() -> Iterator[None]:
+    """Meanwhile a worker that starts keeps its trial.
 
-
-def _room(there: Mapping[str, float], resources: Mapping[str, float]) -> int:
-    # Ray knows resources to a ten-thousandth.
-    most = [there.get(k.upper(), 0.0) / v + 1e-4 for k, v in resources.items() if v > 0]
-    return int(min(most, default=1.0))
-
-
-class Carrier:
-    """A training on any node of a cluster: what it reads is brought there first, once a node.
-
-    Made by the driver; its copies in workers, by pickle, are evaluates. A node that joins late is
-    served by the first trial that it trains, in the time of that trial.
+    Else Tune gives that to the first worker that is done, and ends the one that starts: a node that
+    joins late, or a worker in the place of one that died, would wait for trials that take longer
+    than a start.
     """
+    reuse = TuneController._maybe_reuse_cached_actor
 
-    def __init__(self, carried: Carried) -> None:
-        self._carried = carried
-        self._size = carried.file.stat().st_size
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        reader = ray.remote(_Reader).options(
-            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
-        )
-        self._source = _Source(reader.remote(carried.file))
-        self._evaluate: Evaluate | None = None
-        self._known: set[str] = set()  # nodes that the driver knows to have a copy
+    def unless_it_starts(self: Any, trial: Any) -> bool:
+        own = self._trial_to_actor.get(trial)
+        starts = own is not None and self._actor_manager.is_actor_started(own)
+        if starts and trial not in self._resetting_trials:
+            return False
+        return bool(reuse(self, trial))
 
-    def __call__(self, due: Due) -> Iterator[Report]:
-        """Yield the reports of a trial, on a node."""
-        if self._evaluate is None:
-            path, _ = place(self._carried.file, self._size, self._source, copies())
-            self._evaluate = self._carried.make(path)
-        yield from self._evaluate(due)
-
-    def deliver(self, resources: Mapping[str, float]) -> Iterator[str]:
-        """Bring the file to the nodes that could run a trial now; yield a line for each copy.
-
-        Raises OSError or :class:`RunError` with the name of a node that cannot have it. A node that
-        is lost meanwhile is none of them.
-        """
-        file, task = self._carried.file, ray.remote(_deliver)
-        names = {
-            node["NodeID"]: _name(node)
-            for node in ray.nodes()
-            if node["Alive"] and _room(node["Resources"], resources)
-        }
-        waiting = {
-            task.options(
-                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-            ).remote(file, self._size, self._source): node
-            for node in names
-        }
-        while waiting:
-            (done,), _ = ray.wait(list(waiting))
-            node = waiting.pop(done)
-            try:
-                seconds = ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                raise _at(names[node], error.cause) from None
-            except ray.exceptions.RayError:  # the node is gone
-                continue
-            if seconds is not None:
-                self._known.add(node)
-                yield f"{self._what()} has been copied to node {names[node]} in {seconds:.1f} s"
-
-    def latecomers(self) -> Iterator[str]:
-        """A line for each copy that :meth:`deliver` did not make."""
-        names = {node["NodeID"]: _name(node) for node in ray.nodes()}
-        for node in ray.get(self._source.reader.sent.remote()):
-            if node not in self._known:
-                yield f"{self._what()} has been copied to node {names[node]}, which joined late"
-
-    def _what(self) -> str:
-        return f"{self._carried.file.name} ({self._size / 1e6:.1f} MB)"
-
-
-class _Reader:
-    """On the driver's node: the bytes of a file, for whoever asks from another one."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._sha256 = ""
-        self._sent: set[str] = set()
-
-    def sha256(self) -> str:
-        if not self._sha256:
-            with self._file.open("rb") as file:
-                self._sha256 = file_digest(file, "sha256").hexdigest()
-        return self._sha256
-
-    def read(self, offset: int, node: str) -> Any:
-        """The next chunk, uint8 [N]; none is left where N is 0."""
-        self._sent.add(node)
-        return np.fromfile(self._file, np.uint8, CHUNK, offset=offset)
-
-    def sent(self) -> set[str]:
-        """The nodes that were sent it."""
-        return self._sent
-
-
-class _Source:
-    """The reader, seen from a node."""
-
-    def __init__(self, reader: Any) -> None:
-        self.reader = reader
-
-    def sha256(self) -> str:
-        return str(ray.get(self.reader.sha256.remote()))
-
-    def chunks(self) -> Iterator[bytes]:
-        node = ray.get_runtime_context().get_node_id()
-        offsets = iter(range(0, 1 << 62, CHUNK))
-        coming = deque(self.reader.read.remote(next(offsets), node) for _ in range(AHEAD))
-        while len(chunk := ray.get(coming.popleft())):
-            yield chunk.tobytes()
-            coming.append(self.reader.read.remote(next(offsets), node))
-
-
-def _deliver(file: Path, size: int, source: _Source) -> float | None:
-    """A task on a node: the seconds that its copy took, None where it needed none."""
-    began = time.monotonic()
-    _, copied = place(file, size, source, copies())
-    return time.monotonic() - began if copied else None
-
-
-def _name(node: Mapping[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-
-
-def _at(node: str, error: BaseException | None) -> BaseException:
-    """What went wrong on a node, with its name."""
-    if isinstance(error, OSError):
-        return OSError(error.errno, f"{error.strerror}, on node {node}", error.filename)
-    return RunError(f"node {node}: {error}")
+    TuneController._maybe_reuse_cached_actor = unless_it_starts
+    try:
+        yield
+    finally:
+        TuneController._maybe_reuse_cached_actor = reuse
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,17 @@ from typing import Any
 import ray
 import torch  # isort: split  # before ray: a driver that loads torch late has been seen to die
 from ray import tune
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import Report
 from nas_fpn.search.carry import Carried
-from nas_fpn.search.cluster import Carrier, room, session
+from nas_fpn.search.cluster import session, starts_let_be
 from nas_fpn.search.limit import too_long
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
-from nas_fpn.search.plan import BeyondLimits, Due, Evaluate
+from nas_fpn.search.nodes import Carrier, head_watched, room
+from nas_fpn.search.plan import Due, Evaluate
 from nas_fpn.search.progress import Noted, Progress
 
 __all__ = ["search_on_ray"]
@@ -105,8 +104,9 @@ def search_on_ray(
         thread = threading.Thread(target=bridge.fit, args=(tuner,), daemon=True)
         thread.start()
         try:
-            while (progress := bridge.progress.get()) is not None:
-                yield progress
+            with head_watched(bridge.gone):
+                while (progress := bridge.progress.get()) is not None:
+                    yield progress
         finally:
             bridge.stopping = True
             thread.join(GRACE)
@@ -147,8 +147,6 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         if isinstance(report, Report):
             scores = dict(report.scores)
             return {"report": [report.steps, scores, report.seconds], "done": False}
-        if isinstance(report, BeyondLimits):
-            return {"rejected": str(report), "done": True}
         return {"failure": report or "", "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -193,20 +191,20 @@ class _Bridge(Searcher):  # type: ignore[misc]
     def fit(self, tuner: Any) -> None:
         """Run Tune to its end."""
         try:
-            with _starts_let_be():
+            with starts_let_be():
                 tuner.fit()
         except ray.exceptions.RayError as error:
-            what = " ".join(str(error).split())[:200]
-            self._give_up(
-                RunError(
-                    f"Ray is gone: {what}\nwhat is on record stays; once its head is there again, "
-                    "the same command goes on"
-                )
-            )
+            self.gone(" ".join(str(error).split())[:200])
         except Exception as error:
             self._give_up(error)
         finally:
             self.progress.put(None)
+
+    def gone(self, what: str) -> None:
+        """The session of Ray is lost; Tune may never notice."""
+        hint = "what is on record stays; once a head is there again, the same command goes on"
+        self._give_up(RunError(f"Ray is gone: {what}\n{hint}"))
+        self.progress.put(None)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Tune asks for a trial; None has it ask again later."""
@@ -243,9 +241,6 @@ class _Bridge(Searcher):  # type: ignore[misc]
         try:
             if "report" in result:
                 goes_on = self._loop.report(number, Report(*result["report"]))
-            elif "rejected" in result:
-                self._loop.reject(number, result["rejected"])
-                goes_on = False
             else:
                 self._loop.finish(number, failure=result["failure"] or None)
                 goes_on = False
@@ -354,6 +349,8 @@ class _Failures(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Its worker died; another attempt follows."""
         self._since.pop(trial.trial_id, None)
+        if (number := trial.config["number"]) >= 0:
+            self._bridge.progress.put(Noted(f"trial {number} begins again: its worker has died"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: object) -> None:
         """After the last retry."""
@@ -365,30 +362,6 @@ class _Failures(tune.Callback):  # type: ignore[misc]
         lines = Path(trial.error_file).read_text().split("\n")
         what = next(filter(None, map(str.strip, reversed(lines))), "")[:200]
         self._bridge.died(trial.trial_id, f"the worker died in {RETRIES + 1} attempts: {what}")
-
-
-@contextmanager
-def _starts_let_be() -> Iterator[None]:
-    """Meanwhile a worker that starts keeps its trial.
-
-    Else Tune gives that to the first worker that is done, and ends the one that starts: a node that
-    joins late, or a worker in the place of one that died, would wait for trials that take longer
-    than a start.
-    """
-    reuse = TuneController._maybe_reuse_cached_actor
-
-    def unless_it_starts(self: Any, trial: Any) -> bool:
-        own = self._trial_to_actor.get(trial)
-        starts = own is not None and self._actor_manager.is_actor_started(own)
-        if starts and trial not in self._resetting_trials:
-            return False
-        return bool(reuse(self, trial))
-
-    TuneController._maybe_reuse_cached_actor = unless_it_starts
-    try:
-        yield
-    finally:
-        TuneController._maybe_reuse_cached_actor = reuse
 
 
 def _name(trial: Any) -> str:

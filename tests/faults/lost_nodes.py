@@ -17,22 +17,22 @@ space = "quick"
 controller = "random_search"
 baselines = ["none", "fpn"]
 [budget]
-trials = 16
+trials = 12
 [data]
 shapes_train = 64
 shapes_val = 16
 shapes_test = 32
 shapes_warmup = 32
 [backbone]
-warmup_steps = 40
+warmup_steps = 20
 [proxy]
 image_size = 64
-steps = 120
+steps = 60
 batch_size = 8
 views = 1
 evaluations = 3
 [confirm]
-seeds = 3
+seeds = 2
 [ray]
 workers = 4
 address = "{address}"
@@ -46,7 +46,10 @@ def nodes_lost(folder: Path) -> dict[str, Tally]:
 
     The file that its trainings read must come to each node once, for all its workers.
     """
-    tallies = {"worker killed, on a node of a cluster": Tally(), "node killed": Tally()}
+    tallies = {
+        "worker killed on a node of three, by fakes": Tally(),
+        "node killed of three, by fakes": Tally(),
+    }
     hidden, marks = folder / "run", folder / "marks"
     hidden.mkdir(parents=True)
     (hidden / "bank.safetensors").write_bytes(os.urandom(70 << 20))  # three chunks
@@ -57,25 +60,23 @@ def nodes_lost(folder: Path) -> dict[str, Tally]:
         with Search(command, variables=TOKEN) as search:
             for node in (first, second):
                 until(search, lambda: len(at_work(marks, node)) == 2)  # noqa: B023
-            moments = [time.time()]
             os.kill(at_work(marks, first)[0], signal.SIGKILL)
             third = there.add()
             until(search, lambda: len(at_work(marks, third)) == 2)
             if there.apart:
                 for node in there.nodes:
                     maps_one_copy(node, marks)
-            moments.append(time.time())
             second.kill()
             let_go(marks)
             assert search.end() == 0, search.errors
-        for tally, moment in zip(tallies.values(), moments, strict=True):
+        for tally in tallies.values():
             tally.times += 1
             tally.look(folder / "history.jsonl", search.lines, trials=TRIALS)
-            tally.recovered(search, since=moment)
     carried(there, search)
     assert len({visit["sha256"] for visit in visits(marks)}) == 1
     begun = Counter(visit["trial"] for visit in visits(marks))
     assert sum(count - 1 for count in begun.values()) == 3, begun  # of the killed ones, no other
+    assert sum("begins again" in str(line.which) for line in search.lines) == 3
     return tallies
 
 
@@ -155,12 +156,13 @@ def search_loses(folder: Path, say: Callable[[str], object] = lambda text: None)
             nodes[1].kill()
             there.add()
             say(f"* another node has joined: {there.nodes[-1].address}")
-            search.until(lambda line: not heard(line))
-            assert search.end() == 0, search.errors
+            while search.until(heard) is not None:
+                continue
+            assert search.process.wait() == 0, search.errors
     for moment in moments:
         tally.times += 1
         tally.recovered(search, since=moment)
-    record = tally.look(folder / "history.jsonl", [], trials=16)
+    record = tally.look(folder / "history.jsonl", [], trials=12)
     tally.lost += not any(event["event"] == "verdict" for event in record.events)
     return tally
 
@@ -179,16 +181,13 @@ def head_gone(folder: Path, *, times: int) -> Tally:
     for turn in range(times):
         where = folder / f"search{turn}"
         with head() as first:
-            command = fake(where, workers=2, pause=0.3, address=first.gcs)
+            command = fake(where, workers=2, pause=0.3, address=first.gcs, patience=8.0)
             with Search(command, variables=TOKEN) as search:
                 said(search, "Told", 1)
                 first.kill()
                 tally.times += 1
-                moment = time.monotonic()
                 assert search.end() == 1
-                took = time.monotonic() - moment
-            assert "Ray is gone" in search.errors, search.errors
-            assert took < 180, took
+            assert "RunError: Ray is gone" in search.errors, search.errors
             tally.look(where / "history.jsonl", search.lines)
         with head() as second:
             command = fake(where, workers=2, address=second.gcs)

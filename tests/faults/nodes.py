@@ -19,8 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nas_fpn.search.carry import FOLDER
+
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 LOOPBACK = "127.0.0.1"
+PATIENT = {"RAY_agent_register_timeout_ms": "300000"}  # else 30 s
 SMALL = 100 << 20  # bytes of a node's object store
 # In a network of its own, and with a file system in memory over the folder "$1".
 HIDING = 'mount -t tmpfs none "$1" && shift && exec "$@"'
@@ -37,17 +40,20 @@ class Node:
     ) -> None:
         self.address = address
         self.folder = Path(tempfile.mkdtemp(prefix="nh", dir="/tmp"))  # short, for its sockets
-        subprocess.run(
-            [
-                *(*before, str(Path(sys.executable).with_name("ray")), "start", *arguments),
-                *(f"--node-ip-address={address}", f"--num-cpus={cpus}", "--num-gpus=0"),
-                *("--disable-usage-stats", f"--object-store-memory={SMALL}"),
-                f"--temp-dir={self.folder}",
-            ],
-            env={**os.environ, **TOKEN, "NAS_FPN_COPIES": str(self.folder / "copies")},
-            check=True,
-            capture_output=True,
-        )
+        command = [
+            *(*before, str(Path(sys.executable).with_name("ray")), "start", *arguments),
+            *(f"--node-ip-address={address}", f"--num-cpus={cpus}", "--num-gpus=0"),
+            *("--disable-usage-stats", f"--object-store-memory={SMALL}"),
+            f"--temp-dir={self.folder}",
+        ]
+        variables = {**os.environ, **TOKEN, **PATIENT, FOLDER: str(self.folder / "copies")}
+        for left in reversed(range(3)):  # Ray gives its own processes half a minute to start
+            done = subprocess.run(command, env=variables, check=False, capture_output=True)
+            if done.returncode == 0:
+                return
+            self.kill()
+            assert left, done.stderr.decode()
+            self.folder.mkdir()
 
     def kill(self) -> None:
         """``kill -9`` of all its processes; they know its folder."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nas_fpn.run import Run, read_run, search_run
 from nas_fpn.run.trainer import Trainer
-from nas_fpn.search import Evaluate, Loop, Progress
+from nas_fpn.search import Evaluate, Loop, Progress, nodes
 from nas_fpn.search.carry import Carried
 from nas_fpn.search.tune import search_on_ray
 from tests.faults.driver import Given, said, search, tell
@@ -22,6 +22,7 @@ from tests.faults.wounded import Wounded
 
 def on_ray(loop: Loop, evaluate: Evaluate, given: Given) -> Iterator[Progress]:
     file = Path(given["file"]) if "file" in given else None
+    nodes.PATIENCE = given.get("patience", nodes.PATIENCE)
     return search_on_ray(
         loop,
         evaluate if file is None else Carried(file, partial(Visiting, evaluate)),

@@ -20,7 +20,7 @@ from nas_fpn.search.halving import Halving
 from nas_fpn.search.local import search_here
 from nas_fpn.search.outcomes import trained
 from nas_fpn.search.plan import Due, Evaluate
-from nas_fpn.search.progress import Over, Progress, Promoted
+from nas_fpn.search.progress import Noted, Over, Progress, Promoted
 from nas_fpn.search.tune import search_on_ray, session
 from tests.search.fakes import Scripted, random_search, table, with_loop
 
@@ -110,7 +110,9 @@ def test_a_trial_whose_worker_is_killed_is_tried_again(path: Path, tmp_path: Pat
             os.kill(os.getpid(), signal.SIGKILL)
         yield Report(200, {"ap": 0.2})
 
-    run(path, evaluate, workers=2, trials=5)
+    progress = run(path, evaluate, workers=2, trials=5)
+    notes = sorted(step.text for step in progress if isinstance(step, Noted))
+    assert notes == [f"trial {n} begins again: its worker has died" for n in (3, 4, 4)]
     entries = read_history(path).entries
     assert (marks / "once").exists()
     for entry in entries:
