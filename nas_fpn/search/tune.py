@@ -26,7 +26,7 @@ from nas_fpn.search.limit import too_long
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.nodes import Carrier, head_watched, room
-from nas_fpn.search.plan import Due, Evaluate
+from nas_fpn.search.plan import BeyondLimits, Due, Evaluate
 from nas_fpn.search.progress import Noted, Progress
 
 __all__ = ["search_on_ray"]
@@ -147,6 +147,8 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         if isinstance(report, Report):
             scores = dict(report.scores)
             return {"report": [report.steps, scores, report.seconds], "done": False}
+        if isinstance(report, BeyondLimits):
+            return {"rejected": str(report), "done": True}
         return {"failure": report or "", "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -241,6 +243,9 @@ class _Bridge(Searcher):  # type: ignore[misc]
         try:
             if "report" in result:
                 goes_on = self._loop.report(number, Report(*result["report"]))
+            elif "rejected" in result:
+                self._loop.reject(number, result["rejected"])
+                goes_on = False
             else:
                 self._loop.finish(number, failure=result["failure"] or None)
                 goes_on = False
