@@ -25,8 +25,6 @@ PAGE = Path(__file__).parents[1] / "docs" / "export.md"
 BEGIN = "<!-- words: `python benchmarks/export_words.py --write` writes this table -->"
 END = "<!-- end of words -->"
 HEAD = ("| word | torch.export | ONNX | operators, or why not |", "| --- | --- | --- | --- |")
-WHY = {"rfa": "how many cells it averages to follows the size of the feature"}
-NOTES = {"maxpool": "; not with `pad=zero` over three levels, where the window follows the size"}
 
 
 def main() -> None:
@@ -57,15 +55,15 @@ def row_of(name: str) -> str:
         for form in ("pt2", "onnx"):
             try:
                 folder = export_neck(neck, Path(base), form=Form(formats=(form,)))
-            except RunError:
+            except RunError as error:
                 cells.append("no")
-                operators = WHY.get(name, "")
+                operators = str(error).splitlines()[0]
                 continue
             cells.append("yes")
             if form == "onnx":
                 kinds = onnx_operators(folder / "neck.onnx")
                 operators = ", ".join(kind for kind in kinds if kind not in ("Conv", "Shape"))
-    return f"| `{name}` | {' | '.join(cells)} | {operators}{NOTES.get(name, '')} |"
+    return f"| `{name}` | {' | '.join(cells)} | {operators} |"
 
 
 def program(name: str, row: Row) -> str:

@@ -11,8 +11,9 @@ import copy
 import importlib
 import importlib.util
 import json
+import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,23 +225,26 @@ def _hold(source: _Source, other: Callable[[list[Tensor]], Any], file: Path) -> 
                 made = other(given)
             except Exception as error:  # a guard of the program, a fault of the runtime
                 raise _refusal(file, error, f"at {place}: ") from error
-            if len(made) != len(expected):
-                raise RunError(f"{file}: gives {len(made)} features, not {len(expected)}")
-            both = zip(_distances(made, fine), _distances(expected, fine), strict=True)
-            apart = [far for far, own in both if not (far <= max(TOLERANCE, 10 * own) or own > 1)]
-            if apart:
+            shapes = [[tuple(one.shape) for one in features] for features in (made, expected)]
+            if shapes[0] != shapes[1]:
+                raise RunError(f"{file}: at {place}, gives {shapes[0]}, not {shapes[1]}\n{_MEND}")
+            own = [_distance(one, right) for one, right in zip(expected, fine, strict=True)]
+            if not all(map(math.isfinite, own)):
                 raise RunError(
-                    f"{file}: differs from the neck at {place}, by {max(apart):.1e} of the largest "
-                    f"value\n{_MEND}"
+                    f"{file}: at {place}, the neck itself gives values that are no numbers, so "
+                    "there is nothing to hold it to\nexport other weights of it"
                 )
+            for one, right, rounding in zip(made, fine, own, strict=True):
+                apart = _distance(one, right)
+                if rounding < 1 and not apart <= max(TOLERANCE, 10 * rounding):
+                    raise RunError(
+                        f"{file}: differs from the neck at {place}, by {apart:.1e} of the largest "
+                        f"value\n{_MEND}"
+                    )
 
 
-def _distances(made: Sequence[Tensor], expected: Sequence[Tensor]) -> Iterator[float]:
-    for one, other in zip(made, expected, strict=True):
-        if one.shape != other.shape:
-            yield float("inf")
-        else:
-            yield ((one - other).abs().max() / other.abs().max().clamp(min=1e-12)).item()
+def _distance(made: Tensor, expected: Tensor) -> float:
+    return float((made - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
 
 
 _MEND = "docs/export.md lists the words that cannot be written so"

@@ -54,17 +54,23 @@ class ResidualAugmentation(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.ratios = (0.1, 0.2, 0.3)
-        self.reduce = nn.ModuleList(nn.Conv2d(in_channels, out_channels, 1) for _ in self.ratios)
-        self.mix = nn.Conv2d(len(self.ratios) * out_channels, out_channels, 1)
-        self.weigh = nn.Conv2d(out_channels, len(self.ratios), 3, padding=1)
+        self.tenths = (1, 2, 3)
+        self.reduce = nn.ModuleList(nn.Conv2d(in_channels, out_channels, 1) for _ in self.tenths)
+        self.mix = nn.Conv2d(len(self.tenths) * out_channels, out_channels, 1)
+        self.weigh = nn.Conv2d(out_channels, len(self.tenths), 3, padding=1)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Take [B, in_channels, H, W] to [B, out_channels, H, W]."""
         high, wide = feature.shape[-2:]
         contexts = []
-        for ratio, reduce in zip(self.ratios, self.reduce, strict=True):
-            cells = (max(1, int(high * ratio)), max(1, int(wide * ratio)))
+        for tenths, reduce in zip(self.tenths, self.reduce, strict=True):
+            cells = (max(1, high * tenths // 10), max(1, wide * tenths // 10))
+            if torch.compiler.is_exporting():  # no format has windows that follow the size
+                rows, columns = (
+                    mean_there(*pair, feature) for pair in zip(cells, (high, wide), strict=True)
+                )
+                contexts.append(reduce(rows @ feature @ columns.transpose(0, 1)))
+                continue
             context = reduce(F.adaptive_avg_pool2d(feature, cells))
             contexts.append(
                 F.interpolate(context, size=(high, wide), mode="bilinear", align_corners=True)
@@ -74,3 +80,17 @@ class ResidualAugmentation(nn.Module):
         for i in range(1, len(contexts)):
             total = total + weights[:, i : i + 1] * contexts[i]
         return total
+
+
+def mean_there(cells: int, side: int, like: Tensor) -> Tensor:
+    """A side averaged down to ``cells``, resized back, as one matrix [side, side]."""
+    place = torch.arange(side, device=like.device).float()[None]  # [1, side]
+    steps, last = (place * (cells - 1)).transpose(0, 1), max(side - 1, 1)
+    left = (steps / last).floor()  # [side, 1]: the cell at or before each place
+    part = (steps - left * last) / last
+    total = torch.zeros_like(part)
+    for cell, share in ((left, 1 - part), (left + 1, part)):
+        first, end = (cell * side / cells).floor(), ((cell + 1) * side / cells).ceil()
+        inside = torch.minimum(place - first + 1, end - place).clamp(0, 1)  # [side, side]
+        total = total + inside * share / (end - first)
+    return total.to(like.dtype)

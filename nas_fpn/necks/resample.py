@@ -98,8 +98,11 @@ def maxpool_zero(feature: Tensor, size: Sequence[int]) -> Tensor:
     wide = (feature.shape[-1] + size[1] - 1) // size[1]
     rows = high * size[0] - feature.shape[-2]
     columns = wide * size[1] - feature.shape[-1]
-    if torch.compiler.is_exporting() or rows or columns:  # a pad of nothing is a copy
-        around = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+    around = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+    if torch.compiler.is_exporting():  # no format has a window that follows the size
+        parts = F.pad(feature, around).reshape(*feature.shape[:2], size[0], high, size[1], wide)
+        return parts.amax(dim=(3, 5))
+    if rows or columns:  # a pad of nothing is a copy
         feature = F.pad(feature, around)
     return F.max_pool2d(feature, (high, wide))
 

@@ -11,6 +11,7 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nas_fpn.errors import RunError
@@ -28,12 +29,11 @@ ALL = architectures()
 SAMPLED = [  # four `carafe` in three passes are 3,700 operations, and take minutes
     name for name in ALL if name.split()[-1].isdecimal() and str(ALL[name]).count("carafe") < 2
 ][:10]
-REFUSED = {"nas_fpn_mmdet", *(name for name, one in ALL.items() if "rfa" in str(one))}
 PLAIN_OPERATORS = (  # what our words take of what TensorRT has had since 8.4
-    "Add AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose DepthToSpace Div Erf "
-    "Expand Gather HardSigmoid Identity InstanceNormalization LeakyRelu Max MaxPool Min Mul Pad "
-    "ReduceMax ReduceMean Relu Reshape Resize Shape Sigmoid Slice Softmax Softplus Split Squeeze "
-    "Sub Tanh Transpose Unsqueeze"
+    "Add AveragePool BatchNormalization Cast Ceil Clip Concat Conv ConvTranspose DepthToSpace "
+    "Div Erf Expand Floor Gather HardSigmoid Identity InstanceNormalization LeakyRelu MatMul "
+    "Max MaxPool Min Mul Pad Range ReduceMax ReduceMean Relu Reshape Resize Shape Sigmoid Slice "
+    "Softmax Softplus Split Squeeze Sub Tanh Transpose Unsqueeze"
 )
 TEXT = """
 width 8
@@ -169,12 +169,27 @@ def test_a_level_of_nothing_but_rounding_is_written(tmp_path: Path) -> None:
     export_neck(neck, tmp_path, form=Form(formats=("onnx",)))
 
 
-def test_a_word_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    neck = make(parse("width 8\np5 = c5 -> conv1 rfa\n"))
+def test_a_neck_that_cannot_be_written_is_refused(written: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(written, tmp_path / "again"))
+    source = (folder / "neck.py").read_text()
+    follows = "        if p3.sum() > 0:\n            p3 = -p3\n        return p3, p4"
+    (folder / "neck.py").write_text(source.replace("        return p3, p4", follows))
     for name in FORMATS:
         with pytest.raises(RunError, match=r"(?s)cannot be written: .*docs/export.md lists"):
-            export_neck(neck, tmp_path, form=Form(formats=(name,)))
-        assert not (tmp_path / f"neck.{name}").exists()
+            write_formats(folder, [name])
+
+
+def test_a_neck_that_overflows_is_not_called_another(written: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(written, tmp_path / "again"))
+    state = load_file(folder / "model.safetensors")
+    save_file({key: value * 1e30 for key, value in state.items()}, folder / "model.safetensors")
+    with pytest.raises(RunError) as raised:
+        write_formats(folder, ["pt2"])
+    assert str(raised.value) == (
+        f"{folder / 'neck.pt2'}: at 1 images of 256 x 256 pixels, the neck itself gives values "
+        "that are no numbers, so there is nothing to hold it to\nexport other weights of it"
+    )
+    assert not (folder / "neck.pt2").exists()
 
 
 def test_other_numbers_are_refused(
@@ -232,10 +247,8 @@ def test_the_page_says_which_words_are_written(name: str) -> None:
 def test_necks_are_written_in_both_formats(name: str, tmp_path: Path) -> None:
     """Each is held against the neck as it is written, also at odd sizes."""
     neck = make(ALL[name])
-    if name in REFUSED:
-        with pytest.raises(RunError, match="cannot be written"):
-            export_neck(neck, tmp_path, form=Form(formats=("onnx",)))
-        return
+    if name == "nas_fpn_mmdet":  # whose seven passes overflow with statistics of chance
+        neck = Neck(neck.architecture, neck.in_channels)
     folder = export_neck(neck, tmp_path, form=Form(formats=("onnx", "pt2")))
     operators = set(onnx_operators(folder / "neck.onnx"))
     assert operators <= {*PLAIN_OPERATORS.split(), "DeformConv", "Mish"}
