@@ -37,7 +37,7 @@ docs/proxy.md says how that is kept out.
 
 One thread does {matrix:.0f} · 10⁹ multiply-adds a second in a product of matrices of 1,024 and
 {convolution:.0f} in a 3x3 convolution of 64 channels, and copies {bytes:.1f} GB a second.
-*Arithmetic* is the multiply-adds of neck and head, forward and backward, over the first rate;
+*Arithmetic* is the multiply-adds of neck and head, forward and backward, over the larger rate;
 *bytes* the features of a batch over the last. *Alone* is what the step is held to: forward and
 backward of the same neck and head on the same random features, with a sum for a loss; a step may
 take 1.25 of it.
@@ -66,7 +66,8 @@ channels first: what channels last gain.
 PACKING = """
 ## Workers and threads
 
-Steps a second of all workers together, FPN at width 64, medians of three turns.
+Steps a second of all workers together, FPN at width 64, medians of three turns. This is wall time,
+and the machine had other work, which punishes threads that wait for one another most.
 
 | px | workers | threads each | steps a second |
 | ---: | ---: | ---: | ---: |
@@ -81,7 +82,7 @@ is {hand_over_ms:.0f} ms for each hand-over from one trial to the next.
 GPU = """
 ## GPU
 
-Not measured: the machine has none.
+Not measured: the machine has none. Nothing of this page was run on one.
 """
 
 
@@ -130,8 +131,9 @@ def page() -> Iterator[str]:
         convolution=rates["convolution_gmacs"],
         bytes=rates["gb_per_second"],
     )
+    rate = max(rates["matrix_gmacs"], rates["convolution_gmacs"])
     for row in rows:
-        arithmetic = 1e3 * row["gmacs"] / rates["matrix_gmacs"]
+        arithmetic = 1e3 * row["gmacs"] / rate
         moved = row["feature_mb"] / rates["gb_per_second"]
         yield (
             f"{_of(row)} {row['gmacs']:.2f} | {arithmetic:.1f} | {moved:.2f} "

@@ -126,7 +126,7 @@ def memory_of(split: Split) -> Memory:
     return Memory(split)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def placed(split: Split, device: torch.device) -> Split:
     """The split on the device if it takes less than half of its free memory, else as it is.
 

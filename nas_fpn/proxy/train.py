@@ -101,7 +101,7 @@ def prepare_training(
     device = pick_device(settings.device)
     detector = make_detector(neck, settings, num_classes=len(bank.categories), seed=seed)
     detector.to(device).to(memory_format=torch.channels_last)
-    data, held_out = placed(bank.train, device), getattr(bank, split)
+    data, held_out = placed(bank.train, device), placed(getattr(bank, split), device)
     order = draw_order(
         *_images_and_views(bank.train),
         batch_size=settings.batch_size,
