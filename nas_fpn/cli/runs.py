@@ -117,6 +117,12 @@ def search_on(
     except FloatingPointError as fault:
         typer.echo(f"{run}: {fault}", err=True)
         raise typer.Exit(1) from None
+    except ConnectionError as fault:
+        what = str(fault).split("\n")[0]
+        raise RunError(
+            f"[ray] address = {asked.settings.ray.address}: no cluster answers: {what}\n"
+            "is its head up, and do you type on one of its nodes? docs/cluster.md has both ways in"
+        ) from None
     except OSError as fault:
         if fault.errno not in NO_ROOM:
             raise

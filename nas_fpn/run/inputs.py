@@ -17,9 +17,9 @@ from nas_fpn.proxy.url import below, is_url
 from nas_fpn.run.settings import Run
 from nas_fpn.strange import bounded
 
-__all__ = ["Input", "Look", "images_named", "inputs_of", "local_data"]
+__all__ = ["FILES", "Input", "Look", "files_of", "images_named", "inputs_of", "local_data"]
 
-FILES = ("train", "val", "test", "warmup")
+FILES = ("train", "val", "test", "warmup")  # those with a list of images
 MOST_OF_JSON = 1 << 30
 
 
@@ -52,13 +52,19 @@ def local_data(data: DataSettings) -> DataSettings:
     Of a folder of images those are fetched that the annotations name. Raises :class:`RunError`
     where a URL is not reached, :class:`DataError` for a file that is not COCO.
     """
-    named = {key: getattr(data, key) for key in FILES}
+    named = files_of(data)
     here = {key: local_file(place) for key, place in named.items() if isinstance(place, str)}
     data = data.model_copy(update=here)
     if not isinstance(data.images, str):
         return data
     names = sorted({name for key in FILES for name in images_named(getattr(data, key))})
     return data.model_copy(update={"images": local_folder(data.images, names)})
+
+
+def files_of(data: DataSettings) -> dict[str, Path | str]:
+    """The files that ``[data]`` names, paths and URLs, by setting; not the folder of images."""
+    given = {key: getattr(data, key) for key in type(data).model_fields if key != "images"}
+    return {key: one for key, one in given.items() if isinstance(one, Path) or is_url(one)}
 
 
 def images_named(path: Path | None) -> Iterator[str]:
@@ -85,12 +91,12 @@ def inputs_of(run: Run, *, packed: Path | None = None) -> tuple[Input, ...]:
     files came with the job, so that every node has had them. Raises :class:`RunError` naming all
     that is not here.
     """
-    named: dict[str, Path | str | None] = {f"[data] {key}": getattr(run.data, key) for key in FILES}
+    named = {f"[data] {key}": place for key, place in files_of(run.data).items()}
     if run.backbone.weights not in ("none", "imagenet", "own"):
         named["[backbone] weights"] = run.backbone.weights
     found, faults = [], []
     for setting, place in named.items():
-        if place is None or (packed is not None and _is_below(place, packed)):
+        if packed is not None and _is_below(place, packed):
             continue
         try:
             found.append(Input(setting, str(place), _size(str(place))))

@@ -15,19 +15,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import nas_fpn
-from nas_fpn.errors import RunError
+from nas_fpn.errors import DataError, RunError
 from nas_fpn.language.files import shipped_folder
 from nas_fpn.proxy.own_backbone import own_file
+from nas_fpn.run.inputs import FILES, files_of, images_named
 from nas_fpn.run.prior import prior_names
 from nas_fpn.run.settings import Run
-from nas_fpn.strange import bounded
 
 __all__ = ["INPUTS", "MANIFEST", "MOST_BYTES", "Package", "collect", "write_archive"]
 
 INPUTS = "inputs"  # in the archive: the run's files
 MANIFEST = "job.json"  # in the archive: what is to be done with them
 MOST_BYTES = 100 << 20  # of what goes along; more belongs where all nodes reach it
-MOST_OF_JSON = 1 << 30
 SHOWN = 3
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # equal files give equal archives, which are sent once
@@ -130,9 +129,10 @@ def _named(run: Run) -> Iterator[tuple[str, str]]:
         yield "[backbone] name", str(own[0])
     if settings.backbone.weights not in ("none", "imagenet", "own"):
         yield "[backbone] weights", settings.backbone.weights
-    for key in ("train", "val", "test", "warmup", "images"):
-        if (given := getattr(settings.data, key)) is not None:
-            yield f"[data] {key}", str(given)
+    for key, file in files_of(settings.data).items():
+        yield f"[data] {key}", str(file)
+    if settings.data.images is not None:
+        yield "[data] images", str(settings.data.images)
 
 
 def _below(run: Run, setting: str, path: Path) -> Iterator[Path]:
@@ -140,19 +140,18 @@ def _below(run: Run, setting: str, path: Path) -> Iterator[Path]:
     if setting != "[data] images" or not path.is_dir():
         yield path
         return
-    for key in ("train", "val", "test", "warmup"):
+    for key in FILES:
         file = getattr(run.data, key)
         if not isinstance(file, Path):
             continue
         try:
-            rows = json.loads(bounded(file, MOST_OF_JSON))["images"]
-            names = {str(row["file_name"]) for row in rows}
-        except (OSError, ValueError, KeyError, TypeError):
+            names = sorted(set(images_named(file)))
+        except DataError:
             raise RunError(
                 f"[data] {key}: {file}: no COCO file here, so which images go along is not known\n"
                 "mend it, or give images too as an absolute path that the nodes reach"
             ) from None
-        yield from (path / name for name in sorted(names) if (path / name).is_file())
+        yield from (path / name for name in names if (path / name).is_file())
 
 
 def _absolute(path: Path) -> Path:
