@@ -30,8 +30,10 @@ SAYS = """# Speed of the proxy
 
 `python -m benchmarks.proxy steps packing ray`, then `--write`, made this file, with torch {torch}
 and Python {python} on {processor}, one thread unless it says otherwise. Batches of 16 scenes, the
-default backbone, the FCOS-like head with towers of one convolution. The machine had other work;
-docs/proxy.md says how that is kept out.
+default backbone, the FCOS-like head with towers of one convolution. The machine had other work, so
+what is compared takes turns in one process, times are that process's own, figures are medians of
+the rounds, and ratios medians of the rounds' ratios (*alone* is the step over its ratio). Which box
+a point learns is known when the rounds begin, as it is after a first epoch.
 
 ## Two floors
 
