@@ -23,7 +23,8 @@ from nas_fpn.search.carry import FOLDER
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 LOOPBACK = "127.0.0.1"
-PATIENT = {"RAY_agent_register_timeout_ms": "300000"}  # else 30 s
+# On a loaded machine: time to start, else 30 s, and workers as nice as we are, else 15 nicer.
+PATIENT = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_niceness": "0"}
 SMALL = 100 << 20  # bytes of a node's object store
 # In a network of its own, and with a file system in memory over the folder "$1".
 HIDING = 'mount -t tmpfs none "$1" && shift && exec "$@"'
