@@ -73,6 +73,7 @@ def calibrated(
         "event": "calibrated",
         **about,
         "necks": list(necks),
+        "compared": _compared(rows, about),
         "done": len(rows),
         "failed": sum(row["reason"] is not None for row in rows),
         "reference": {
@@ -136,6 +137,13 @@ def _scores(
             score = 0.0 if row["reason"] is not None else row["scores"].get(objective, math.nan)
             table[places[row["neck"]], seeds.index(row["seed"])] = score
     return table
+
+
+def _compared(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> int:
+    """How many necks are trained both at the reference and in the proxy as it is."""
+    labels = (about["reference"]["label"], about["fidelities"][0]["label"])
+    reference, own = ({row["neck"] for row in rows if row["label"] == one} for one in labels)
+    return len(reference & own)
 
 
 def _seconds(rows: Sequence[Mapping[str, Any]], label: str) -> float | None:

@@ -19,13 +19,14 @@ def calibrated_text(event: Event) -> str:
     objective = NAMES.get(event["objective"], event["objective"])
     reference = event["reference"]
     rows = [
-        f"Calibration of the proxy: {objective} of {len(event['necks'])} necks on val, up to "
+        f"Calibration of the proxy: {objective} of {event['compared']} necks on val, up to "
         f"{_count(event['seeds'], 'seed')} each,",
         f"against {reference['said']}, the backbone unfrozen.",
     ]
     if event["done"] < event["wanted"]:
         rows.append(
-            f"Not whole: {event['done']} of {event['wanted']} trainings; nas-fpn calibrate goes on."
+            f"Not whole: {event['done']} of {event['wanted']} trainings, {event['compared']} of "
+            f"{len(event['necks'])} necks; nas-fpn calibrate goes on."
         )
     if event["failed"]:
         rows.append(f"{_count(event['failed'], 'training')} diverged and counts as 0.")
@@ -36,11 +37,15 @@ def calibrated_said(event: Event) -> str:
     """The choice and how far it is shown; or why there is none."""
     asked, reference = event["asked"], event["reference"]
     if event["told_apart"] is False:
+        why = "the data set is too small to tell these necks apart"
+        more = _seeds_said(event)
+        if event["done"] < event["wanted"]:
+            why = "these necks are not told apart as yet"
+            more = "There is more to train: nas-fpn calibrate goes on."
         return (
-            "No fidelity is chosen: the data set is too small to tell these necks apart. Even end "
-            f"to end, they differ by no more\nthan chance explains (p = {reference['p']:.2f}; "
-            f"between necks {reference['between']:.4f}, noise of one training "
-            f"{reference['noise']:.4f}).\n{_seeds_said(event)}"
+            f"No fidelity is chosen: {why}. Even end to end, they differ by no more\nthan chance "
+            f"explains (p = {reference['p']:.2f}; between necks {reference['between']:.4f}, noise "
+            f"of one training {reference['noise']:.4f}).\n{more}"
         )
     known = [one for one in event["fidelities"] if one["tau"]["tau"] is not None]
     if not known:
@@ -97,7 +102,7 @@ def trust_said(history: History) -> str | None:
     said = (
         f"Trust: the proxy ranks necks as training end to end does with tau "
         f"{_interval(one['tau'])},\nand among necks of like cost with {_interval(one['like_cost'])}"
-        f" ({len(event['necks'])} necks; nas-fpn calibrate)."
+        f" ({event['compared']} necks; nas-fpn calibrate)."
     )
     if event["told_apart"] is False:
         said += "\nToo little data to tell those necks apart even end to end."
@@ -179,12 +184,12 @@ def _how(event: Event, one: Mapping[str, Any]) -> list[str]:
 
 
 def _seeds_said(event: Event) -> str:
-    needed = event["reference"]["seeds_needed"]
+    needed, now = event["reference"]["seeds_needed"], event["seeds"]
     if needed is None:
         return "Seeds alone will not change that: more val images, or longer trainings, may."
-    return (
-        f"About {needed} seeds of each neck (now {event['seeds']}) could show {event['asked']:.2f}."
-    )
+    if needed <= now:
+        return "More necks would tell: it is not the noise of each that hides it."
+    return f"About {needed} seeds of each neck (now {now}) could show {event['asked']:.2f}."
 
 
 def _interval(tau: Mapping[str, Any]) -> str:

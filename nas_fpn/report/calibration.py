@@ -62,7 +62,8 @@ class Resolution:
     ``between`` is that of the necks' true means, the noise taken off, and 0 where noise explains
     all. ``noise`` is that of one training. ``reliability`` is the part of the variance of the
     means at hand that is not noise. ``p`` is the chance of means so far apart where all necks are
-    equal (F test of a two-way layout without interaction). NaN where too few necks have several
+    equal: an F test of a two-way layout without interaction, exact where every neck has every seed,
+    near enough where some have fewer. NaN where too few necks have several
     seeds.
     """
 
@@ -86,11 +87,10 @@ def resolution_of(scores: ArrayLike) -> Resolution:
     counts = (~np.isnan(table)).sum(1)
     of_means = noise * float((1 / counts[counts > 0]).mean())
     seen = float(means.var(ddof=1))
-    among_whole = seeds * float(whole.mean(1).var(ddof=1))
-    if noise == 0:
-        p = 1.0 if among_whole == 0 else 0.0
+    if of_means == 0:
+        p = 1.0 if seen == 0 else 0.0
     else:
-        p = float(fdtrc(necks - 1, free, among_whole / noise))
+        p = float(fdtrc(len(means) - 1, free, seen / of_means))
     between = max(seen - of_means, 0.0)
     reliability = between / seen if seen else 0.0
     return Resolution(math.sqrt(between), math.sqrt(noise), reliability, p)

@@ -89,6 +89,9 @@ CASES: dict[str, Callable[[], Event]] = {
     "none_not_shown": lambda: event_of(rows_of((0.002, 0.006, 0.006, 0.03)), asked=0.75),
     "noise_hides": lambda: event_of(rows_of((0.012, 0.001, 0.004, 0.02)), asked=0.65),
     "too_small": lambda: event_of(rows_of((0.01, 0.01, 0.01, 0.01), between=0.001)),
+    "not_told_apart_yet": lambda: event_of(
+        rows_of((0.01, 0.01, 0.01, 0.01), between=0.001)[:120], wanted=128
+    ),
     "one_seed": lambda: event_of(rows_of((0.002, 0.002, 0.002, 0.002), seeds=1), seeds=1),
     "cut_and_diverged": diverged,
     "nothing": lambda: event_of([], wanted=128),
