@@ -160,6 +160,7 @@ def test_a_neck_of_own_words_has_adapters_too(
     assert all(map(torch.equal, made.Pyramid([8, 16]).eval()(features), neck(features)))
 
 
+@pytest.mark.slow
 def test_a_model_with_its_backbone_is_a_backbone_of_torchvision(tmp_path: Path) -> None:
     """With the weights and the scaling of its own folder, and without this package."""
     one = parts(scaled=True)

@@ -5,7 +5,7 @@ The fake has what the adapter touches: a registry that is decorated with, and mm
 no build of: an empty module stands in their place, and nothing that is run here calls it.
 
     pip install --no-deps mmdet==3.3.0 mmengine mmcv-lite==2.1.0 addict yapf terminaltables \
-        termcolor opencv-python-headless
+        termcolor opencv-python-headless 'setuptools<80'
 """
 
 import sys

@@ -64,6 +64,7 @@ def test_channels_last_are_put_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [tuple(p.shape) for p in found][:2] == [(1, 32, 28, 28), (1, 32, 14, 14)]
 
 
+@pytest.mark.slow
 def test_the_readme_is_followed_without_this_package(tmp_path: Path) -> None:
     program = "images = torch.rand(1, 3, 64, 64)\n" + snippet(
         adapt(neck_of("panet"), tmp_path, "timm"), "timm"

@@ -73,6 +73,28 @@ print(model.channels, model.out_indices)
 """
 
 
+ONE_LEVEL = """
+from for_transformers import NeckConfig
+from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+inner = ResNetConfig(
+    layer_type="basic", depths=[1, 1, 1, 1], hidden_sizes=[64, 128, 256, 512],
+    out_features=["stage2", "stage3", "stage4"],
+)
+model = DetrForObjectDetection(DetrConfig(
+    backbone_config=NeckConfig(inner, out_features=["p5"]), use_timm_backbone=False,
+    encoder_layers=1, decoder_layers=1, d_model=32, encoder_ffn_dim=32, decoder_ffn_dim=32,
+))
+labels = [{"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.3, 0.3]])}] * 2
+model(torch.rand(2, 3, 128, 128), labels=labels).loss.backward()
+print(sum(p.grad is not None for p in model.model.backbone.model.neck.parameters()) > 0)
+"""
+
+
+def test_a_detr_of_one_level_takes_one_of_the_pyramid(tmp_path: Path) -> None:
+    folder = adapt(neck_of("names that adapters have"), tmp_path, "transformers")
+    assert run_alone(folder, ONE_LEVEL).splitlines()[-1] == "True"
+
+
 def test_a_detr_trains_by_the_readme_and_is_kept_as_its_own_are(tmp_path: Path) -> None:
     folder = adapt(neck_of("panet"), tmp_path, "transformers")
     said = run_alone(folder, snippet(folder, "transformers") + DETR)

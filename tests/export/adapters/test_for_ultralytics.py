@@ -111,6 +111,7 @@ def test_levels_without_a_row_are_said(tmp_path: Path) -> None:
     assert "[[2, 4, 6, 9], 1, Pyramid, [32]]" in text
 
 
+@pytest.mark.slow
 def test_the_readme_is_followed_without_this_package(tmp_path: Path) -> None:
     folder = adapt(neck_of("panet"), tmp_path, "ultralytics")
     given = "c3, c4, c5 = [torch.rand(1, n, s, s) for n, s in ((128, 8), (256, 4), (512, 2))]\n"
