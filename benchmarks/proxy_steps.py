@@ -127,6 +127,7 @@ def one(name: str, width: int, bank: Bank, backbone: Backbone, images: Images, r
     others: dict[str, Callable[[], object]] = {
         "floor": alone(last, noise),
         "floor_first": alone(first, noise),
+        "bfloat16": alone(last, noise, precision=torch.bfloat16),
         "torchvision": torchvisions(architecture, bank, backbone, images, settings),
     }
     with FlopCounterMode(display=False) as counter:
@@ -170,18 +171,22 @@ def one(name: str, width: int, bank: Bank, backbone: Backbone, images: Images, r
         "gmacs": counter.get_total_flops() / 2e9,
         "feature_mb": 4e-6 * stored * settings.batch_size,
         "parts": {key: statistics.median(warm[key]) for key in PARTS},
+        "low": ratio(warm["bfloat16"], warm["floor"]),
         **{key: ratio(warm["step"], warm[key]) for key in others},
     }
 
 
-def alone(detector: Detector, features: Mapping[int, Tensor]) -> Callable[[], None]:
+def alone(
+    detector: Detector, features: Mapping[int, Tensor], *, precision: torch.dtype = torch.float32
+) -> Callable[[], None]:
     """Forward and backward of neck and head on the same features, with a sum for a loss."""
     last = all(p.is_contiguous(memory_format=torch.channels_last) for p in _filters(detector))
     layout = torch.channels_last if last else torch.contiguous_format
     given = {level: feature.contiguous(memory_format=layout) for level, feature in features.items()}
 
     def run() -> None:
-        said, _ = detector(given)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+            said, _ = detector(given)
         detector.zero_grad()
         (said.logits.sum() + said.distances.sum() + said.centreness.sum()).backward()
 

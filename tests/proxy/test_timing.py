@@ -1,14 +1,24 @@
 """What a trial will take, in its parts; how many at a time, by processes of their own."""
 
 import doctest
+from pathlib import Path
 
 import pytest
 
+from nas_fpn.detect.coco import read_coco
+from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.errors import RunError
+from nas_fpn.language import find_neck, lower, parse
+from nas_fpn.necks import Neck
 from nas_fpn.proxy import packing
+from nas_fpn.proxy.backbone import build_backbone
+from nas_fpn.proxy.bank import open_bank
+from nas_fpn.proxy.building import build_bank
 from nas_fpn.proxy.packing import Packing, best_packing, candidate_packings, measure_packing
-from nas_fpn.proxy.settings import ProxySettings
-from nas_fpn.proxy.timing import Timing
+from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
+from nas_fpn.proxy.timing import Timing, measure_trial
+
+SMALL = ProxySettings(image_size=64, batch_size=2, views=1, head_width=8)
 
 
 def test_a_trial_is_its_parts() -> None:
@@ -25,6 +35,36 @@ def test_the_packing_with_most_steps_is_the_best_and_of_equals_the_widest() -> N
     two, one = Packing(2, 1, 8.0), Packing(1, 2, 8.0)
     assert best_packing([one, two]) is two
     assert best_packing([two, Packing(1, 2, 9.0)]).threads == 2
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bank")
+    write_shapes(folder / "data", seed=0, image_size=64, train=4, val=2, test=1, warmup=0)
+    data = {
+        split: read_coco(folder / "data" / f"{split}.json", folder / "data" / "images")[0]
+        for split in ("train", "val", "test")
+    }
+    backbone = build_backbone(BackboneSettings(), (3, 4, 5), seed=0).freeze()
+    *_, built = build_bank(folder, backbone=backbone, settings=SMALL, **data)
+    return built.path
+
+
+def test_each_part_of_a_trial_takes_time(bank: Path) -> None:
+    opened = open_bank(bank)
+    none = parse(find_neck("none").read_text(encoding="utf-8"))
+    channels = [opened.channels[level] for level in lower(none).inputs]
+    timing = measure_trial(opened, SMALL, Neck(none, channels, seed=0), seed=0, steps=2)
+    assert min(timing.step_s, timing.evaluation_s, timing.setup_s) > 0
+
+
+@pytest.mark.slow
+def test_workers_are_timed_side_by_side(bank: Path) -> None:
+    text = find_neck("none").read_text(encoding="utf-8")
+    candidates = candidate_packings(2)
+    measured = measure_packing(bank, text, SMALL, candidates=candidates, seconds=0.5)
+    assert [(p.workers, p.threads) for p in measured] == [(2, 1), (1, 2)]
+    assert all(one.steps_per_second > 0 for one in measured)
 
 
 @pytest.mark.slow
