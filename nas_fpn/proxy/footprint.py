@@ -41,7 +41,7 @@ class _Living(TorchDispatchMode):
     """Counts the bytes of the storages that operations make, while they live."""
 
     def __init__(self, held: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._held = {tensor.untyped_storage().data_ptr() for tensor in held}
         self._living: dict[int, int] = {}
         self._now = 0
