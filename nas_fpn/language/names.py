@@ -22,8 +22,8 @@ KEYWORDS = frozenset(
     ["any", "down", "each", "in", "let", "order", "repeat", "rest", "then", "up", "width"]
 )
 
-# what an nn.Module already has under a plain name, and what the exported source calls its own;
-# a test compares with torch
+# what an nn.Module already has under a plain name, what the exported source calls its own, and
+# what huggingface_hub adds in hub.py; a test compares with torch
 _ATTRIBUTES = frozenset(
     [
         "add_module",
@@ -45,6 +45,8 @@ _ATTRIBUTES = frozenset(
         "features",
         "float",
         "forward",
+        "from_pretrained",
+        "generate_model_card",
         "get_buffer",
         "get_extra_state",
         "get_parameter",
@@ -67,6 +69,7 @@ _ATTRIBUTES = frozenset(
         "operand",
         "out_channels",
         "parameters",
+        "push_to_hub",
         "register_backward_hook",
         "register_buffer",
         "register_forward_hook",
@@ -80,6 +83,7 @@ _ATTRIBUTES = frozenset(
         "register_state_dict_post_hook",
         "register_state_dict_pre_hook",
         "requires_grad_",
+        "save_pretrained",
         "self",
         "set_extra_state",
         "set_submodule",

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from nas_fpn.errors import SpaceError
@@ -95,3 +96,12 @@ def test_levels_stand_in_names():
     assert is_backbone("c4")
     assert not is_pyramid("p")
     assert not is_backbone("c4x")
+
+
+HUB = sorted(n for n in {*dir(PyTorchModelHubMixin)} - {*dir(object)} if NAME.fullmatch(n))
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_a_name_of_the_hubs_class_is_reserved(name: str) -> None:
+    """hub.py adds that class: a cell of this name would be hidden by its method."""
+    assert reserved(name)
