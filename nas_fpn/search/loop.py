@@ -7,7 +7,6 @@ Whatever it decides follows from the record, so that a killed search resumes as 
 from collections import deque
 from dataclasses import replace
 
-from nas_fpn.errors import RunError
 from nas_fpn.record import (
     Entry,
     Event,
@@ -27,19 +26,21 @@ from nas_fpn.search.header import begin
 from nas_fpn.search.in_time import cut_short, has_room, has_room_for_new, timed
 from nas_fpn.search.memory import MemoryRecord
 from nas_fpn.search.outcomes import (
+    any_found,
     as_stopped,
     beyond,
     check_proposal,
+    check_repeated,
+    check_report,
     due,
     fault,
     first_objective,
     passed_by,
     repeated,
     report_at,
-    steady,
     stopped,
 )
-from nas_fpn.search.plan import Baseline, Clock, Due, Plan
+from nas_fpn.search.plan import Baseline, Due, Plan
 from nas_fpn.search.progress import Asked, Over, Paused, Progress, Promoted, Reported, Told
 
 __all__ = ["Loop"]
@@ -61,6 +62,7 @@ class Loop:
         self._record = record
         self._controller = controller
         self._plan = plan
+        self.clock = plan.clock  # what bounds the time of the search; None: nothing
         self._entries: list[Entry] = []
         self._controls: set[str] = set()  # the baselines that were asked, by source
         self._own: dict[int, Trial] = {}  # the controller's trial, by number in the run
@@ -83,11 +85,6 @@ class Loop:
     def entries(self) -> tuple[Entry, ...]:
         """Every trial on record, by number."""
         return tuple(self._entries)
-
-    @property
-    def clock(self) -> Clock | None:
-        """What bounds the time of the search; None: nothing."""
-        return self._plan.clock
 
     @property
     def over(self) -> bool:
@@ -142,13 +139,8 @@ class Loop:
             self._entries[number] = entry
             if not self._pauses():
                 self._climb(number, report)
-        elif steady(before.scores) != steady(report.scores) and not self._plan.accept_drift:
-            raise RunError(
-                f"{self._record.path}: trial {number}: at step {report.steps} the record has "
-                f"{dict(before.scores)}, but this training gives {dict(report.scores)}\n"
-                "the proxy, its data or a library has changed, or the machine does not repeat "
-                "itself; go on with --accept-drift"
-            )
+        elif not self._plan.accept_drift:
+            check_report(self._record.path, number, before, report)
         self._reached[number] = before or report
         self._progress.append(Reported(entry, report))
         if report.steps == due(self._plan, entry).pause:
@@ -178,10 +170,9 @@ class Loop:
 
     def cut(self, number: int) -> None:
         """End trial ``number`` because the time of the search is over: stopped where it is."""
-        entry = self._entries[number]
-        if entry.outcome is None and not entry.paused:
+        if self._entries[number].outcome is None and not self._entries[number].paused:
             self._late = True
-            self._end(number, cut_short(entry))
+            self._end(number, cut_short(self._entries[number]))
 
     def drain(self) -> list[Progress]:
         """What has happened since the last call, in order."""
@@ -197,10 +188,8 @@ class Loop:
         """Whether something may still be asked."""
         if self._ready:
             return True
-        if self._late:
-            return False
-        if self._missing() is not None:
-            return True
+        if self._late or self._missing() is not None:
+            return not self._late
         ahead = sum(
             not self._entries[number].is_baseline
             for number in (*self._leaders.values(), *(n for q in self._waiting.values() for n in q))
@@ -333,13 +322,8 @@ class Loop:
     def _repeat_ask(self, entry: Entry, *, strict: bool) -> None:
         trial = self._proposal()
         assert entry.genotype is not None
-        if trial.genotype != entry.genotype and strict and not self._plan.accept_drift:
-            raise RunError(
-                f"{self._record.path}: trial {entry.number}: the record has the genotype "
-                f"{list(entry.genotype)}, but the controller now proposes {list(trial.genotype)}\n"
-                "the controller or its library has changed; put it back, or go on with "
-                "--accept-drift"
-            )
+        if strict and not self._plan.accept_drift:
+            check_repeated(self._record.path, entry, trial)
         self._own[entry.number] = Trial(trial.number, entry.genotype)
 
     def _pauses(self) -> bool:
@@ -379,20 +363,13 @@ class Loop:
     def _promotable(self) -> int | None:
         """Who goes on next, if there is the time for it."""
         number = None if self._rungs is None else self._rungs.promotable()
-        if number is None or has_room(self._plan, due(self._plan, self._entries[number])):
-            return number
-        return None
+        waits = None if number is None else due(self._plan, self._entries[number])
+        return number if waits is None or has_room(self._plan, waits) else None
 
     def _settle_paused(self) -> None:
         """Nothing else is to be done: let the best go on if none is complete, or tell one."""
         assert self._rungs is not None
-        found = any(
-            not entry.is_baseline
-            and entry.outcome is not None
-            and entry.outcome.state == "complete"
-            for entry in self._entries
-        )
-        best = None if found else self._rungs.leader()
+        best = None if any_found(self._entries) else self._rungs.leader()
         if best is not None and has_room(self._plan, due(self._plan, self._entries[best])):
             self._promote(best)
         else:

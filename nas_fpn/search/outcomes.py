@@ -1,16 +1,21 @@
 """How a trial can end, and what is wrong with one: facts of a plan and an entry, no state."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import CLOCKED, Entry, Outcome, Report, Scores, Trial, objective_scores
 from nas_fpn.search.plan import Due, Plan
 
 __all__ = [
+    "any_found",
     "as_stopped",
     "beyond",
     "check_proposal",
+    "check_repeated",
+    "check_report",
     "due",
     "fault",
     "first_objective",
@@ -35,6 +40,37 @@ def check_proposal(plan: Plan, trial: Trial, number: int) -> None:
             f"the controller proposes {trial.genotype}, but the options of the "
             f"{len(counts)} choices are {counts}"
         )
+
+
+def check_repeated(path: Path, entry: Entry, trial: Trial) -> None:
+    """Raise :class:`RunError` where a replayed controller proposes other than is on record."""
+    assert entry.genotype is not None
+    if trial.genotype != entry.genotype:
+        raise RunError(
+            f"{path}: trial {entry.number}: the record has the genotype "
+            f"{list(entry.genotype)}, but the controller now proposes {list(trial.genotype)}\n"
+            "the controller or its library has changed; put it back, or go on with "
+            "--accept-drift"
+        )
+
+
+def check_report(path: Path, number: int, before: Report, report: Report) -> None:
+    """Raise :class:`RunError` where a training gives other scores than are on record."""
+    if steady(before.scores) != steady(report.scores):
+        raise RunError(
+            f"{path}: trial {number}: at step {report.steps} the record has "
+            f"{dict(before.scores)}, but this training gives {dict(report.scores)}\n"
+            "the proxy, its data or a library has changed, or the machine does not repeat "
+            "itself; go on with --accept-drift"
+        )
+
+
+def any_found(entries: Iterable[Entry]) -> bool:
+    """Whether a proposal was trained to its end."""
+    return any(
+        not entry.is_baseline and entry.outcome is not None and entry.outcome.state == "complete"
+        for entry in entries
+    )
 
 
 def due(plan: Plan, entry: Entry) -> Due:
