@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -302,6 +303,7 @@ def test_the_slurm_script_interrupts_the_search_before_the_time_is_over(tmp_path
     script, log = started(tmp_path, body=body)
     while not log.is_file() or "searching" not in log.read_text():
         assert script.poll() is None
+        time.sleep(0.05)
     os.kill(script.pid, 10)  # SIGUSR1, as --signal=B:USR1@300
     out, _ = script.communicate(timeout=60)
     assert script.returncode == 130, out
