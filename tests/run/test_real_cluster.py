@@ -12,9 +12,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nas_fpn.detect.shapes import write_shapes
@@ -86,7 +88,6 @@ def free_ports(count: int) -> list[int]:
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """Ray's head with its job server: loopback only, a token, a home of its own."""
     pytest.importorskip("aiohttp", reason="needs ray[default], for the job server")
-    psutil = pytest.importorskip("psutil", reason="needs psutil, to end what was started")
     folder = tmp_path_factory.mktemp("cluster")
     write_shapes(folder / "data", seed=0, image_size=64, train=24, val=2, test=2, warmup=0)
     (folder / "home").mkdir()
@@ -106,51 +107,72 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # 127.0.0.1, as search/cluster.py
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # else 15: starved where other tests run beside it
         }
         command = [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
             *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"),
             *(f"--port={head}", f"--dashboard-port={dashboard}", "--num-cpus=2"),
             *(f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"),
             *("--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={short}"),
         ]
-        for attempt in range(TRIES):
-            log.truncate(0)
-            started = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-            if answers(f"http://127.0.0.1:{dashboard}/api/version", started, folder / "head.log"):
-                break
-            assert attempt < TRIES - 1, (folder / "head.log").read_text()
         try:
+            for attempt in range(TRIES):
+                log.truncate(0)
+                done = subprocess.run(
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    timeout=300,
+                    check=False,
+                )
+                if done.returncode == 0:
+                    break
+                end_all(short)
+                assert attempt < TRIES - 1, (folder / "head.log").read_text()
+            wait_for(f"http://127.0.0.1:{dashboard}/api/version", folder / "head.log")
             yield Head(f"http://127.0.0.1:{dashboard}", environment, folder)
         finally:
-            mine = psutil.Process(started.pid).children(recursive=True)
-            started.terminate()
-            started.wait(60)
-            for one in psutil.wait_procs(mine, timeout=20)[1]:
-                one.kill()
+            end_all(short)
 
 
-def answers(url: str, started: subprocess.Popen[bytes], log: Path) -> bool:
-    """Wait until Ray says that it runs, and its job server answers; False where it gave up.
+def end_all(folder: str) -> None:
+    """End every process that names the session's folder, and what these have started."""
+    named = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(folder in word for word in process.info["cmdline"] or ())
+    ]
+    started = [child for process in named for child in children(process)]
+    for process in (*named, *started):
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs([*named, *started], timeout=20)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
-    Ray gives itself 30 seconds, which are not enough on a machine that has much to do.
-    """
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def wait_for(url: str, log: Path) -> None:
+    """Wait until the job server answers."""
     end = time.monotonic() + 300
     while time.monotonic() < end:
-        if started.poll() is not None:
-            return False
-        if "Ray runtime started" in log.read_text():
-            try:
-                with urllib.request.urlopen(url, timeout=10):
-                    return True
-            except urllib.error.HTTPError as refused:  # it asks for the token
-                refused.close()
-                return True
-            except OSError:
-                pass
-        time.sleep(1)
+        try:
+            with urllib.request.urlopen(url, timeout=10):
+                return
+        except urllib.error.HTTPError as refused:  # it asks for the token
+            refused.close()
+            return
+        except OSError:
+            time.sleep(1)
     raise AssertionError(log.read_text())
 
 
