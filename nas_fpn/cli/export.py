@@ -69,6 +69,7 @@ def export(
     from nas_fpn.export import Form, check_adapters
     from nas_fpn.run import (
         add_run_backbone,
+        check_run_backbone,
         export_from_run,
         export_untrained,
         export_with_backbone,
@@ -87,10 +88,12 @@ def export(
                 raise RunError(
                     f"{option} is for a neck without a run; {run[0]} has its own\nomit it"
                 )
+        if backbone is not None:
+            check_run_backbone(run[0], backbone)
         for _ in export_from_run(*run, to, form=form, trust=trust):
             pass
         if backbone is not None:
-            add_run_backbone(run[0], to, backbone, trust=trust)
+            add_run_backbone(run[0], to, backbone, number=run[1], trust=trust)
     else:
         architecture = neck_of(neck, words)
         if backbone is None:

@@ -101,8 +101,10 @@ def add_backbone(folder: Path, architecture: Architecture, parts: BackboneParts)
             state[f"{kind}_c{level}"] = value.float().view(1, -1, 1, 1)
     kept = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     save_file(kept, to / "model.safetensors", metadata={"format": "pt"})
-    with (folder / "README.md").open("a", encoding="utf-8", newline="\n") as readme:
-        readme.write(f"| `{WITH_BACKBONE}/` | {parts.name} and the neck as one module |\n")
+    row = f"| `{WITH_BACKBONE}/` | {parts.name} and the neck as one module |\n"
+    if row not in (folder / "README.md").read_text(encoding="utf-8"):  # else it is added again
+        with (folder / "README.md").open("a", encoding="utf-8", newline="\n") as readme:
+            readme.write(row)
     return to
 
 

@@ -18,7 +18,7 @@ from nas_fpn.run.start import data_files, run_toml, start_run
 from nas_fpn.run.timed import Planned
 from nas_fpn.run.train import TrainJob, run_train
 from nas_fpn.run.watch import Watch, watch_of
-from nas_fpn.run.whole import add_run_backbone, export_with_backbone
+from nas_fpn.run.whole import add_run_backbone, check_run_backbone, export_with_backbone
 
 __all__ = [
     "Begun",
@@ -37,6 +37,7 @@ __all__ = [
     "Watch",
     "add_run_backbone",
     "calibrate_run",
+    "check_run_backbone",
     "command_began",
     "confirm_run",
     "data_files",

@@ -12,7 +12,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from nas_fpn.errors import RunError
-from nas_fpn.export import PLAIN, Form, export_neck
+from nas_fpn.export import PLAIN, Form, check_adapters, export_neck
+from nas_fpn.export.adapters import Facts
 from nas_fpn.language import Architecture, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import CLOCKED, Entry, Report, read_history
@@ -24,6 +25,7 @@ from nas_fpn.run.confirmed_weights import (
     export_end_to_end,
     is_settled,
     named_neck,
+    untrained_neck,
 )
 from nas_fpn.run.own_words import words_for
 from nas_fpn.run.prepare import Step
@@ -98,13 +100,23 @@ def export_front(
     best = front(entries, objectives)
     if not best:
         return
+    ends = confirmed if confirmed is not None and form.width is None else {}
+    for entry in best if form.adapters else ():
+        try:
+            if entry.neck in ends:
+                _check_fits(untrained_neck(ends[entry.neck], words=trainer.words), form)
+            else:
+                _check_fits(_untrained(entry, trainer, form), form)
+        except RunError as fault:
+            raise RunError(
+                f"trial {entry.number} of the front: {fault}; "
+                "--adapter all has for each neck those that it fits"
+            ) from fault
     for entry in best:
         place = folder / _folder_name(entry)
-        if _is_there(entry, place, form) or is_settled(entry, place):
-            continue
-        if confirmed is not None and entry.neck in confirmed and form.width is None:
-            export_end_to_end(confirmed[entry.neck], place, words=trainer.words, form=form)
-        else:
+        if entry.neck in ends:
+            export_end_to_end(ends[entry.neck], place, words=trainer.words, form=form)
+        elif not _is_there(entry, place, form) and not (form == PLAIN and is_settled(entry, place)):
             yield from _export_trial(entry, trainer, place, notes=notes, form=form)
     rows = [_mark(entry) | {"folder": _folder_name(entry)} for entry in best]
     listed = {"objectives": list(objectives), "front": rows}
@@ -155,7 +167,8 @@ def export_from_run(
     a detector. ``trust`` runs the run's own words.
 
     Raises:
-        RunError: where the record, the trial or the bank is missing, or own words need trust.
+        RunError: where the record, the trial or the bank is missing, own words need trust, or a
+            neck does not fit an adapter, which is said before anything is trained.
     """
     run = read_run(folder)
     entry = trial_entry(run, number)
@@ -181,7 +194,18 @@ def export_from_run(
     if form.width is None and (neck := named or entry.neck) in confirmed:
         export_end_to_end(confirmed[neck], to, words=words, form=form)
     else:
+        _check_fits(_untrained(entry, trainer, form), form)
         yield from _export_trial(entry, trainer, to, notes=notes, form=form)
+
+
+def _check_fits(neck: Neck, form: Form) -> None:
+    """Raise RunError where an adapter does not fit the neck, before that is trained."""
+    check_adapters(form.adapters, Facts.of(neck, scaled=True, deploy=form.deploy))
+
+
+def _untrained(entry: Entry, trainer: Trainer, form: Form) -> Neck:
+    architecture = _resized(parse(entry.text, words=trainer.words), form)
+    return build_neck(architecture, cached_bank(trainer.bank), seed=trainer.seed)
 
 
 def export_untrained(
@@ -219,8 +243,7 @@ def _export_trial(
     entry: Entry, trainer: Trainer, folder: Path, *, notes: Sequence[str], form: Form = PLAIN
 ) -> Iterator[Step]:
     """Train the neck of a trial as the search did and export it with its weights."""
-    architecture = _resized(parse(entry.text, words=trainer.words), form)
-    neck = build_neck(architecture, cached_bank(trainer.bank), seed=trainer.seed)
+    neck = _untrained(entry, trainer, form)
     total = trainer.settings.steps
     yield Step(STAGE, 0, total)
     last = Report(0, {})

@@ -30,6 +30,7 @@ __all__ = [
     "is_settled",
     "keep_confirmed",
     "named_neck",
+    "untrained_neck",
 ]
 
 MARK = "trial.json"  # which trial of which record a folder holds
@@ -79,9 +80,7 @@ def export_end_to_end(one: EndToEnd, to: Path, *, words: Words, form: Form = PLA
         RunError: where a file of the training is a link that leads out of the run.
     """
     training, verdict = one.training, one.verdict
-    architecture = parse(training["text"], words=words)
-    settings: Mapping[str, Any] = json.loads(one.file("neck/config.json").read_text())
-    neck = Neck(architecture, settings["in_channels"], seed=0)
+    neck = untrained_neck(one, words=words)
     neck.load_state_dict(load_file(one.file("neck/model.safetensors")))
     export_neck(
         neck.eval(),
@@ -113,6 +112,12 @@ def export_end_to_end(one: EndToEnd, to: Path, *, words: Words, form: Form = PLA
         if (path := one.file(name)).is_file():
             shutil.copyfile(path, to / DETECTOR / name)
     (to / MARK).write_text(json.dumps(_mark(one), indent=2) + "\n", encoding="utf-8")
+
+
+def untrained_neck(one: EndToEnd, *, words: Words) -> Neck:
+    """The neck on the channels of the backbone that it was trained with, without its weights."""
+    settings: Mapping[str, Any] = json.loads(one.file("neck/config.json").read_text())
+    return Neck(parse(one.training["text"], words=words), settings["in_channels"], seed=0)
 
 
 def named_neck(one: EndToEnd) -> str:

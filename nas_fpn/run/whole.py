@@ -12,6 +12,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.export import PLAIN, BackboneParts, Form, add_backbone
 from nas_fpn.language import SHIPPED, Architecture, lower, parse
 from nas_fpn.proxy.backbone import Backbone, build_backbone
+from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings
 from nas_fpn.run.best import export_untrained
 from nas_fpn.run.confirmed_weights import DETECTOR, MARK
@@ -20,7 +21,7 @@ from nas_fpn.run.own_words import words_for
 from nas_fpn.run.settings import Run, read_run
 from nas_fpn.strange import inside
 
-__all__ = ["add_run_backbone", "export_with_backbone"]
+__all__ = ["add_run_backbone", "check_run_backbone", "export_with_backbone"]
 
 _NET = "body.backbone.net."  # where a detector's state dict has the weights of timm's model
 
@@ -37,8 +38,10 @@ def export_with_backbone(
     """Export a neck with its first weights, for the timm model ``name``, and both as one module.
 
     ``pretrained`` takes timm's weights of that. Raises RunError where there is no such model, it
-    does not give what the neck reads, or its weights cannot be fetched.
+    does not give what the neck reads, or its weights cannot be fetched; and for a module of the
+    user's, whose code is not run.
     """
+    _check_is_timms(name)
     settings = BackboneSettings(name=name, weights="imagenet" if pretrained else "none")
     backbone = build_backbone(settings, lower(architecture).inputs, seed=seed)
     said = (
@@ -54,28 +57,65 @@ def export_with_backbone(
     add_backbone(to, architecture, parts)
 
 
-def add_run_backbone(folder: Path, to: Path, name: str, *, trust: bool = False) -> None:
-    """Add the backbone of the run in ``folder`` to what was exported from it.
+def check_run_backbone(folder: Path, name: str) -> None:
+    """Raise RunError where the run in ``folder`` has another backbone than ``name``, or its own.
 
-    Where ``to`` holds the necks of a front, to each of them. A neck of a verdict end to end gets
-    the backbone that was trained with it. Raises RunError where the run has another backbone than
-    ``name``, or its weights are missing.
+    Ask before the export: the neck may have to be trained for it.
     """
     run = read_run(folder)
+    _check_is_timms(run.backbone.name)
     if name != run.backbone.name:
         raise RunError(
             f"--with-backbone {name}: the necks of {folder} read the features of another backbone\n"
             f"name that one: --with-backbone {run.backbone.name}"
         )
-    front = to / "front.json"
-    places = [to]
-    if front.is_file():
+
+
+def add_run_backbone(
+    folder: Path, to: Path, name: str, *, number: int | None = None, trust: bool = False
+) -> None:
+    """Add the backbone of the run in ``folder`` to what was exported from it.
+
+    Where that is the front (several objectives, and no trial's ``number``), to each of its necks. A
+    neck of a verdict end to end gets the backbone that was trained with it. Raises what
+    :func:`check_run_backbone` does, and RunError where the weights are missing, or the detector of
+    the verdict is more than one backbone and one neck.
+    """
+    check_run_backbone(folder, name)
+    run = read_run(folder)
+    places, front = [to], to / "front.json"
+    if number is None and len(run.settings.objectives) > 1:
         listed = json.loads(front.read_text(encoding="utf-8"))["front"]
         places = [to / one["folder"] for one in listed]
+    for place in places:
+        _check_is_plain(place)
     for place in places:
         text = (place / "neck.neck").read_text(encoding="utf-8")
         words = words_for(run, [text], trust=trust) if run.settings.words else SHIPPED
         add_backbone(place, parse(text, words=words), _run_parts(run, place))
+
+
+def _check_is_timms(name: str) -> None:
+    if own_file(name) is not None:
+        raise RunError(
+            f"--with-backbone: {name} is a backbone of your own, and with_backbone/ makes timm's "
+            "only\nexport the neck without --with-backbone and give it your backbone's features; "
+            "nas-fpn train leaves a whole detector, with your file in it"
+        )
+
+
+def _check_is_plain(place: Path) -> None:
+    """Raise RunError where the neck was trained with more than a backbone that feeds it once."""
+    if "confirmed" not in json.loads((place / MARK).read_text(encoding="utf-8")):
+        return
+    path = place / DETECTOR / "config.json"
+    detector = json.loads(path.read_text(encoding="utf-8"))["detector"]
+    for name, plain in (("recursive_steps", 1), ("switchable", False)):
+        if (found := detector.get(name, plain)) != plain:
+            raise RunError(
+                f"{path}: {name} = {json.dumps(found)}: the neck was trained with a backbone that "
+                f"timm does not make\nexport it without --with-backbone; {DETECTOR}/ has both"
+            )
 
 
 def _run_parts(run: Run, place: Path) -> BackboneParts:
@@ -126,11 +166,6 @@ def _weights(run: Run) -> str:
 def _parts(
     backbone: Backbone, statistics: Mapping[int, tuple[Tensor, Tensor]] | None = None, *, said: str
 ) -> BackboneParts:
-    if backbone.code is not None:
-        raise RunError(
-            f"[backbone] name = {backbone.settings.name!r}: a backbone of your own stays here; "
-            "with_backbone/ makes one of timm\nexport the neck without --with-backbone"
-        )
     net: Any = backbone.net
     return BackboneParts(
         name=backbone.settings.name,

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from nas_fpn.language import identity, parse
 from nas_fpn.record import read_history
 from nas_fpn.report import answer_text, front
-from nas_fpn.run import export_from_run, read_run, search_run
+from nas_fpn.run import add_run_backbone, export_from_run, read_run, search_run
 
 QUESTION = """
 space = "quick"
@@ -100,5 +102,15 @@ def test_a_finished_run_resumes_to_nothing_although_its_clock_differs(folder: Pa
 def test_the_run_exports_as_its_front(folder: Path, tmp_path: Path) -> None:
     for _ in export_from_run(folder, None, tmp_path / "out"):
         pass
+    for _ in range(2):  # the second time all is there
+        add_run_backbone(folder, tmp_path / "out", "mobilenetv3_small_050")
     listed = json.loads((tmp_path / "out" / "front.json").read_text())
+    (warmed,) = (load_file(path) for path in (folder / "bank").glob("backbone-*.safetensors"))
+    for row in listed["front"]:
+        there = tmp_path / "out" / row["folder"]
+        whole = load_file(there / "with_backbone" / "model.safetensors")
+        neck = load_file(there / "model.safetensors")
+        assert all(torch.equal(whole[f"neck.{key}"], neck[key]) for key in neck)
+        assert all(torch.equal(whole[f"backbone.{key}"], warmed[key]) for key in warmed)
+        assert (there / "README.md").read_text().count("`with_backbone/`") == 1
     assert all((tmp_path / "out" / row["folder"] / "neck.py").is_file() for row in listed["front"])
