@@ -7,7 +7,7 @@ STAMP := $(VENV)/.nas-fpn-installed
 # OpenMP threads spin where a core is taken: one thread a process, as many processes as cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart check slow format clean
+.PHONY: quickstart check slow format export-matrix clean
 
 quickstart: $(STAMP)  ## a real search, to its end: about five minutes on two cores
 	$(BIN)/nas-fpn search runs/quickstart
@@ -28,6 +28,10 @@ slow: $(STAMP)  ## the tests that take longer than a few seconds each
 format: $(STAMP)  ## what `check` asks for, done
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# PATHS="--path DIR": folders with more distributions, of transformers or mmdetection
+export-matrix: $(STAMP)  ## exported necks in environments that have one library each
+	$(BIN)/python benchmarks/export_matrix.py --write $(PATHS)
 
 clean:  ## forget the quickstart's answer, so that it starts from nothing
 	cd runs/quickstart && rm -rf history.jsonl best bank data
