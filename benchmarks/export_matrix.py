@@ -213,13 +213,16 @@ def measured(
 
 
 def _worst(numbers: Sequence[float]) -> str:
-    return f"{max(numbers):.1e} ({len(numbers)})" if numbers else "–"
+    if not numbers:
+        return "–"
+    worst = f"{max(numbers):.1e} ({len(numbers)})"
+    return worst if max(numbers) <= BOUND else f"**{worst}**"
 
 
 def apart(folder: Path, way: str, neck: Neck) -> float:
     """The largest difference from this package's neck, of the largest value of its level.
 
-    Raises SystemExit where a shape differs or the difference is above the bound.
+    Raises SystemExit where a shape differs.
     """
     kept: dict[str, Tensor]
     if (folder / f"made_{way}.pt").exists():
@@ -239,8 +242,6 @@ def apart(folder: Path, way: str, neck: Neck) -> float:
             if right.shape != made.shape:
                 raise SystemExit(f"{folder.name}, {way}: {made.shape}, not {right.shape}")
             worst = max(worst, float((right - made).abs().max() / right.abs().max()))
-    if not worst <= BOUND:
-        raise SystemExit(f"{folder.name}, {way}: differs by {worst:.1e} of the largest value")
     return worst
 
 
@@ -277,8 +278,8 @@ c2..c5 to p2..p6, each plain and deployed (`--deploy`); `neck.pt2` and `neck.onn
 {", ".join(WITH_FORMATS)} alone. Files are run at {sizes} pixels (images, height, width), adapters
 in the library's own model in evaluation mode, with untrained backbones. The number is the largest
 difference from this package's plain neck on the same features, over levels, sizes and necks,
-relative to the level's largest value, with the number of necks in brackets; above {BOUND:.0e}
-this command fails.
+relative to the level's largest value, with the number of necks in brackets; bold above
+{BOUND:.0e}.
 
 | environment | versions | loaded and run | plain | deployed |
 | --- | --- | --- | ---: | ---: |
