@@ -1,14 +1,13 @@
 """The verb calibrate: how far the proxy of a run ranks necks as a training end to end would."""
 
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nas_fpn.cli.arguments import Json, RunFolder
-from nas_fpn.cli.output import inert, print_json, say
+from nas_fpn.cli.output import print_json, say
+from nas_fpn.cli.steps import to_the_end
 
 __all__ = ["calibrate"]
 
@@ -42,37 +41,9 @@ def calibrate(
         update={key: value for key, value in given.items() if value is not None}
     )
     asked = replace(asked, settings=asked.settings.model_copy(update={"calibrate": changed}))
-    try:
-        with closing(calibrate_run(asked)) as events:
-            event = _shown(events, err=json_)
-    except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; nas-fpn calibrate {run} goes on from here", err=True)
-        raise typer.Exit(130) from None
-    except FloatingPointError as fault:
-        typer.echo(f"{run}: {fault}", err=True)
-        raise typer.Exit(1) from None
+    events = calibrate_run(asked)
+    event = to_the_end(events, command=f"nas-fpn calibrate {run}", err=json_)
     if json_:
         print_json(calibrated_json(event))
     else:
         say(f"\n{calibrated_text(event)}")
-
-
-def _shown(events: Generator[Any, None, Any], *, err: bool) -> Any:
-    """Lines as it goes, on a terminal what is under way below them; the result in the end."""
-    from rich.console import Console
-
-    from nas_fpn.run import Step
-
-    console = Console(highlight=False, soft_wrap=True, stderr=err)
-    with console.status("beginning") as status:  # shows nothing where there is no terminal
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                return end.value
-            if not isinstance(event, Step):
-                console.print(inert(event.text), markup=False)
-            elif event.done < event.total:
-                status.update(inert(f"{event.stage}: {event.done} of {event.total}"))
-            else:
-                console.print(inert(f"{event.stage}: done"), markup=False)

@@ -1,6 +1,6 @@
 """The verb confirm: the best necks against the best baselines, in real detectors."""
 
-from collections.abc import Iterable
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 from typing import Annotated, Any
@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from nas_fpn.cli.arguments import Json, RunFolder
-from nas_fpn.cli.output import inert, print_json, say
+from nas_fpn.cli.output import print_json, say
+from nas_fpn.cli.steps import to_the_end
 
 __all__ = ["confirm"]
 
@@ -40,36 +41,21 @@ def confirm(
         update={key: value for key, value in given.items() if value is not None}
     )
     asked = replace(asked, settings=asked.settings.model_copy(update={"confirm": changed}))
-    try:
-        with closing(confirm_run(asked)) as events:  # now: workers are to stop
-            line = _shown(events, err=json_)
-    except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; nas-fpn confirm {run} goes on from here", err=True)
-        raise typer.Exit(130) from None
-    except FloatingPointError as fault:
-        typer.echo(f"{run}: {fault}", err=True)
-        raise typer.Exit(1) from None
+    events = _to_its_line(confirm_run(asked))
+    line = to_the_end(events, command=f"nas-fpn confirm {run}", err=json_)
     if json_:
         print_json(confirmed_json(line))
     else:
         say(f"\n{confirmed_text(line)}")
 
 
-def _shown(events: Iterable[Any], *, err: bool) -> Any:
-    """Lines as it goes, on a terminal what is under way below them; the verdict's event."""
-    from rich.console import Console
+def _to_its_line(events: Generator[Any, None, None]) -> Generator[Any, None, Any]:
+    """The events of a comparison up to its verdict, whose line on record is the result."""
+    from nas_fpn.run import Confirmed
 
-    from nas_fpn.run import Confirmed, Step
-
-    console = Console(highlight=False, soft_wrap=True, stderr=err)
-    with console.status("beginning") as status:  # shows nothing where there is no terminal
+    with closing(events):
         for event in events:
             if isinstance(event, Confirmed):
                 return event.line
-            if not isinstance(event, Step):
-                console.print(inert(event.text), markup=False)
-            elif event.done < event.total:
-                status.update(inert(f"{event.stage}: {event.done} of {event.total}"))
-            else:
-                console.print(inert(f"{event.stage}: done"), markup=False)
+            yield event
     raise AssertionError("a comparison ends with its verdict")

@@ -1,15 +1,14 @@
 """The verb explain: what each part of a neck found is worth, and where the gain comes from."""
 
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nas_fpn.cli.arguments import Json, run_of
-from nas_fpn.cli.output import inert, print_json, say
+from nas_fpn.cli.output import print_json, say
+from nas_fpn.cli.steps import to_the_end
 from nas_fpn.errors import RunError
 
 __all__ = ["explain"]
@@ -50,39 +49,11 @@ def explain(
         update={key: value for key, value in given.items() if value is not None}
     )
     asked = replace(asked, settings=asked.settings.model_copy(update={"explain": changed}))
-    try:
-        with closing(explain_run(asked, trial, against=against)) as events:
-            known = _shown(events, err=json_)
-    except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; nas-fpn explain {run} goes on from here", err=True)
-        raise typer.Exit(130) from None
-    except FloatingPointError as fault:
-        typer.echo(f"{run}: {fault}", err=True)
-        raise typer.Exit(1) from None
+    events = explain_run(asked, trial, against=against)
+    known = to_the_end(events, command=f"nas-fpn explain {run}", err=json_)
     history = read_history(asked.folder / "history.jsonl")
     shares = importance(open_run(asked.folder, trust=True))
     if json_:
         print_json(explained_json(history, known, shares))
     else:
         say(f"\n{explained_text(history, known, shares)}")
-
-
-def _shown(events: Generator[Any, None, Any], *, err: bool) -> Any:
-    """Lines as it goes, on a terminal what is under way below them; what is known in the end."""
-    from rich.console import Console
-
-    from nas_fpn.run import Step
-
-    console = Console(highlight=False, soft_wrap=True, stderr=err)
-    with console.status("beginning") as status:  # shows nothing where there is no terminal
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                return end.value
-            if not isinstance(event, Step):
-                console.print(inert(event.text), markup=False)
-            elif event.done < event.total:
-                status.update(inert(f"{event.stage}: {event.done} of {event.total}"))
-            else:
-                console.print(inert(f"{event.stage}: done"), markup=False)
