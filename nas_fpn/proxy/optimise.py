@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from nas_fpn.proxy.checkpoint import Checkpoint, restore, store
 from nas_fpn.record import Report
 
-__all__ = ["Schedule", "draw_order", "optimise"]
+__all__ = ["Schedule", "draw_order", "is_out_of_memory", "optimise"]
+
+NO_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory")  # torch, its libraries, CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,17 @@ def _gradients(
                 part.backward()
                 values.append(part.detach())
             return values[0] if len(values) == 1 else torch.stack(values).sum()
-        except torch.OutOfMemoryError:
-            if halve is None or not halve():
+        except RuntimeError as fault:
+            if not is_out_of_memory(fault) or halve is None or not halve():
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def is_out_of_memory(fault: RuntimeError) -> bool:
+    """Whether it says that there is no memory: torch's own error, or one of its libraries'."""
+    text = str(fault).lower()
+    return isinstance(fault, torch.OutOfMemoryError) or any(said in text for said in NO_MEMORY)
 
 
 def draw_order(images: int, views: int, *, batch_size: int, steps: int, seed: int) -> Tensor:

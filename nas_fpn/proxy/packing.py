@@ -1,7 +1,8 @@
 """How many trials at a time on how many threads each: measured, since the machine decides.
 
 Steps of small tensors waste the threads that they are spread over, and threads spin where a core
-is taken; large ones may gain. The candidates train the same neck for a few seconds in processes of
+is taken; large ones may gain. A GPU that one small neck does not fill may take several at once, as
+long as its memory lasts. The candidates train the same neck for a few seconds in processes of
 their own, as workers would, and the one with most steps a second is taken.
 """
 
@@ -9,8 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -21,7 +22,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.language import lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.bank import open_bank
-from nas_fpn.proxy.optimise import optimise
+from nas_fpn.proxy.optimise import is_out_of_memory, optimise
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import prepare_training, proxy_schedule
 
@@ -29,23 +30,43 @@ __all__ = ["Packing", "best_packing", "candidate_packings", "measure_packing"]
 
 WARM = 3  # steps of each process before all begin together
 SECONDS = 3.0
+ON_ONE_GPU = (1, 2, 4, 8)
+NO_ROOM = "no room"  # what a process says whose device has no memory left
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """``workers`` trials at a time on ``threads`` each; the steps a second of all together."""
+    """``workers`` trials at a time on ``threads`` each; the steps a second of all together.
+
+    The workers share ``gpus`` devices in turn, or none. No step a second was measured, or there
+    was no room for so many.
+    """
 
     workers: int
     threads: int
     steps_per_second: float = 0.0
+    gpus: int = 0
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """The part of a device that a trial has."""
+        return self.gpus / self.workers
 
 
-def candidate_packings(cores: int) -> tuple[Packing, ...]:
+def candidate_packings(cores: int, *, gpus: int = 0) -> tuple[Packing, ...]:
     """One thread each on all cores, then two, four … each, then all threads for one.
+
+    With ``gpus``, the CUDA devices that trials may have, the work is theirs: then one, two, four
+    and eight workers of one thread on each device, as far as there are cores.
 
     >>> [(p.workers, p.threads) for p in candidate_packings(6)]
     [(6, 1), (3, 2), (1, 4), (1, 6)]
+    >>> [(p.workers, p.gpus_per_trial) for p in candidate_packings(12, gpus=2)]
+    [(2, 1.0), (4, 0.5), (8, 0.25)]
     """
+    if gpus:
+        workers = [gpus * each for each in ON_ONE_GPU]
+        return tuple(Packing(n, 1, gpus=gpus) for n in workers if n <= max(cores, gpus))
     threads = [2**power for power in range(cores.bit_length()) if 2**power < cores]
     return tuple(Packing(cores // each, each) for each in (*threads, cores))
 
@@ -67,11 +88,21 @@ def measure_packing(
     """The candidates with their steps a second, on training the neck of ``text`` on a bank.
 
     Each takes ``seconds`` and the start of its processes, about five seconds. ``text`` has shipped
-    words only. Raises ``RunError``, with its last line, if a process dies.
+    words only. ``settings.device`` is where they train; with ``gpus`` of a candidate the processes
+    take turns at that many of the devices that are visible here. One for which there is no memory
+    cannot be: it has zero steps a second. Raises ``RunError`` if no candidate has room, or, with
+    its last line, if a process dies of anything else.
     """
-    return tuple(
+    measured = tuple(
         _measured(one, bank, text, settings, seconds=seconds, seed=seed) for one in candidates
     )
+    if not any(one.steps_per_second for one in measured):
+        fewest = min(one.workers for one in candidates)
+        raise RunError(
+            f"memory is out before {fewest} at a time have trained a step; set a smaller [proxy] "
+            f"batch_size than {settings.batch_size}, or a smaller image_size"
+        )
+    return measured
 
 
 def _measured(
@@ -106,9 +137,9 @@ def _measured(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**environment, **_visible(packing, number)},
         )
-        for _ in range(packing.workers)
+        for number in range(packing.workers)
     ]
     try:
         for process in processes:
@@ -118,11 +149,26 @@ def _measured(
         for process in processes:
             _say(process, "go")
         rate = sum(float(_hear(process)) for process in processes)
+    except _NoRoom:
+        rate = 0.0
     finally:
         for process in processes:
             process.kill()
             process.communicate()
-    return Packing(packing.workers, packing.threads, rate)
+    return replace(packing, steps_per_second=rate)
+
+
+def _visible(packing: Packing, number: int) -> dict[str, str]:
+    """The environment that shows the worker ``number`` its device alone."""
+    if not packing.gpus:
+        return {}
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = known.split(",") if known else [str(device) for device in range(packing.gpus)]
+    return {"CUDA_VISIBLE_DEVICES": devices[number % packing.gpus % len(devices)]}
+
+
+class _NoRoom(Exception):  # noqa: N818  (no error: the answer of a candidate that cannot be)
+    pass
 
 
 def _say(process: subprocess.Popen[str], line: str) -> None:
@@ -137,6 +183,8 @@ def _say(process: subprocess.Popen[str], line: str) -> None:
 def _hear(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
+    if line.strip() == NO_ROOM:
+        raise _NoRoom
     if line:
         return line
     _, said = process.communicate()
@@ -180,5 +228,15 @@ def _work() -> None:
         print(done / (perf_counter() - began), flush=True)
 
 
+def _or_no_room(work: Callable[[], None]) -> None:
+    """Do the work; say so where there is no memory for it."""
+    try:
+        work()
+    except RuntimeError as fault:
+        if not is_out_of_memory(fault):
+            raise
+        print(NO_ROOM, flush=True)
+
+
 if __name__ == "__main__":
-    _work()
+    _or_no_room(_work)

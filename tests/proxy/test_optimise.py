@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
+from nas_fpn.proxy.optimise import Schedule, draw_order, is_out_of_memory, optimise
 
 
 def schedule(**changes: object) -> Schedule:
@@ -87,3 +87,17 @@ def test_an_infinite_gradient_is_found_though_the_loss_is_finite() -> None:
     plan = schedule(steps=1)
     with pytest.raises(FloatingPointError, match=r"step 1 of 1 on; try a learning_rate below 0\.1"):
         list(optimise(model, plan, loss=lambda _: model.weight.abs().sqrt().sum(), evaluate=dict))
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (torch.OutOfMemoryError("no blocks"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_faults(fault: RuntimeError, expected: bool) -> None:
+    assert is_out_of_memory(fault) is expected

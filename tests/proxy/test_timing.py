@@ -31,6 +31,19 @@ def test_candidates_use_all_cores() -> None:
     assert [(p.workers, p.threads) for p in candidate_packings(2)] == [(2, 1), (1, 2)]
 
 
+def test_workers_share_devices_evenly_and_each_has_a_core() -> None:
+    found = candidate_packings(16, gpus=1)
+    assert [(p.workers, p.threads, p.gpus_per_trial) for p in found] == [
+        (1, 1, 1.0),
+        (2, 1, 0.5),
+        (4, 1, 0.25),
+        (8, 1, 0.125),
+    ]
+    assert [p.workers for p in candidate_packings(3, gpus=1)] == [1, 2]
+    assert [p.workers for p in candidate_packings(1, gpus=2)] == [2]
+    assert candidate_packings(2)[0].gpus_per_trial == 0.0
+
+
 def test_the_packing_with_most_steps_is_the_best_and_of_equals_the_widest() -> None:
     two, one = Packing(2, 1, 8.0), Packing(1, 2, 8.0)
     assert best_packing([one, two]) is two
@@ -65,6 +78,14 @@ def test_workers_are_timed_side_by_side(bank: Path) -> None:
     measured = measure_packing(bank, text, SMALL, candidates=candidates, seconds=0.5)
     assert [(p.workers, p.threads) for p in measured] == [(2, 1), (1, 2)]
     assert all(one.steps_per_second > 0 for one in measured)
+
+
+@pytest.mark.slow
+def test_candidates_without_room_cannot_be(bank: Path) -> None:
+    text = find_neck("none").read_text(encoding="utf-8")
+    huge = SMALL.model_copy(update={"head_width": 2**40})  # more than any machine can address
+    with pytest.raises(RunError, match=r"memory is out before 1 at a time have trained a step"):
+        measure_packing(bank, text, huge, candidates=(Packing(1, 1),), seconds=0.1)
 
 
 @pytest.mark.slow
