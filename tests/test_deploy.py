@@ -238,10 +238,15 @@ FAKES = {
 }
 SEARCH = """
 import sys, time
+
+def note(line):
+    with open(sys.argv[1], "a") as log:  # closed by hand: a finaliser swallows an interrupt
+        log.write(line)
+
 try:
     {body}
 except KeyboardInterrupt:
-    open(sys.argv[1], "a").write("interrupted\\n")
+    note("interrupted\\n")
     sys.exit(130)
 """
 
@@ -299,7 +304,7 @@ def test_the_slurm_script_fails_as_the_search_does(tmp_path: Path) -> None:
 
 
 def test_the_slurm_script_interrupts_the_search_before_the_time_is_over(tmp_path: Path) -> None:
-    body = 'open(sys.argv[1], "a").write("searching\\n"); time.sleep(60)'
+    body = 'note("searching\\n"); time.sleep(60)'
     script, log = started(tmp_path, body=body)
     while not log.is_file() or "searching" not in log.read_text():
         assert script.poll() is None

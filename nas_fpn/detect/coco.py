@@ -3,7 +3,6 @@
 A file whose header is whole may still be cut off: that shows when its pixels are decoded.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from PIL import Image as PILImage
 
 from nas_fpn.detect.dataset import Category, Dataset, Image
 from nas_fpn.detect.images import UNREADABLE
+from nas_fpn.detect.json_file import read_json
 from nas_fpn.errors import DataError
 
 __all__ = ["read_coco"]
@@ -70,17 +70,7 @@ class _Row:
 
 
 def _read_document(path: Path) -> dict[str, list[Any]]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it must be a COCO detection JSON") from None
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}; "
-            "is the file cut off? write or copy it again"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON text: {error}") from None
+    document = read_json(path, form="a COCO detection JSON")
     keys = ("images", "annotations", "categories")
     if not isinstance(document, dict):
         got = type(document).__name__

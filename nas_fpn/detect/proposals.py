@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nas_fpn.detect.dataset import Dataset
+from nas_fpn.detect.json_file import read_json
 from nas_fpn.errors import DataError
 
 __all__ = ["read_proposals", "with_proposals"]
@@ -74,17 +75,7 @@ def with_proposals(
 
 
 def _read_list(path: Path) -> Sequence[Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it must be a JSON list of {FORM}") from None
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}; "
-            "is the file cut off? write or copy it again"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON text: {error}") from None
+    document = read_json(path, form=f"a JSON list of {FORM}")
     if not isinstance(document, list):
         raise DataError(f"{path}: must be a list of {FORM}, but is a {type(document).__name__}")
     return document

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.export.test_folder import BASELINES
+from tests.export.architectures import BASELINES
 from tests.export.test_properties import exported, far, subjects
 
 COMPILED = 20  # of the sampled

@@ -18,7 +18,8 @@ from nas_fpn.export.formats import load_exported
 from nas_fpn.language import Architecture, load_words, parse
 from nas_fpn.necks import Neck
 from nas_fpn.necks.deployed import Constant
-from tests.export.test_folder import architectures, features, make
+from tests.export.architectures import architectures
+from tests.export.test_folder import features, make
 
 ALL = architectures()
 NORMS = nn.BatchNorm2d | nn.GroupNorm

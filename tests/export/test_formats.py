@@ -21,7 +21,8 @@ from nas_fpn.export.formats import load_exported, onnx_operators
 from nas_fpn.language import parse
 from nas_fpn.language.words import WORDS
 from nas_fpn.necks import Neck
-from tests.export.test_folder import BASELINES, architectures, make
+from tests.export.architectures import BASELINES, architectures
+from tests.export.test_folder import make
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "export.md"

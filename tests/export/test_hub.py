@@ -20,7 +20,8 @@ from nas_fpn.errors import RunError
 from nas_fpn.export import WITH_BACKBONE, BackboneParts, add_backbone, export_neck
 from nas_fpn.language import find_space, parse, read_neck
 from nas_fpn.necks import Neck
-from tests.export.test_folder import features, make, ruff, small
+from tests.export.architectures import small
+from tests.export.test_folder import features, make, ruff
 
 NAME = "mobilenetv3_small_050"
 

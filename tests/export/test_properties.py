@@ -22,7 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from nas_fpn.export import neck_source
 from nas_fpn.language import Architecture, decode, find_space, lower, read, read_neck, sample
 from nas_fpn.necks import Neck
-from tests.export.test_folder import BASELINES, CHANNELS, SPACES, architectures, features, small
+from tests.export.architectures import BASELINES, SPACES, architectures, small
+from tests.export.test_folder import CHANNELS, features
 
 FEW = ("nas_fpn", "bifpn", "panet", "every word", "every variant", "passes that differ")
 SAMPLED = 200

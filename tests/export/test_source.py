@@ -17,7 +17,8 @@ from nas_fpn.errors import SpaceError
 from nas_fpn.export import neck_source
 from nas_fpn.language import Architecture, decode, find_space, lower, parse, read, sample
 from nas_fpn.necks import Neck
-from tests.export.test_folder import BASELINES, CHANNELS, SPACES, architectures, method, small
+from tests.export.architectures import BASELINES, SPACES, architectures, small
+from tests.export.test_folder import CHANNELS, method
 
 PLAIN = parse("width 8\np3 = c3 -> conv1\n")
 

@@ -5,28 +5,18 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.run import read_run, search_run
+from tests.run.smallest import SMALLEST
 
-SMALL = """
+SMALL = (
+    """
 space = "quick"
 controller = "random_search"
 baselines = ["none", "fpn"]
 [budget]
 trials = 1
-[data]
-shapes_train = 12
-shapes_val = 4
-shapes_test = 4
-shapes_warmup = 8
-[backbone]
-warmup_steps = 2
-warmup_batch_size = 4
-[proxy]
-image_size = 64
-steps = 2
-batch_size = 4
-views = 1
-evaluations = 1
-head_width = 16
+"""
+    + SMALLEST
+    + """
 [ray]
 workers = 0
 [report]
@@ -50,6 +40,7 @@ equal_cost = "none"
 min_seeds = 3
 max_seeds = 5
 """
+)
 
 
 @pytest.fixture(scope="session")

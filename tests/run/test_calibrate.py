@@ -17,22 +17,20 @@ from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.question import Question, read_question
 from nas_fpn.run.settings import Run
 from nas_fpn.search import Noted
+from tests.run.smallest import SMALL_BACKBONE, SMALL_DATA
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
-TINY = """
+TINY = (
+    """
 space = "quick"
 controller = "random_search"
 baselines = ["fpn", "none"]
 [budget]
 trials = 1
-[data]
-shapes_train = 12
-shapes_val = 4
-shapes_test = 4
-shapes_warmup = 8
-[backbone]
-warmup_steps = 2
-warmup_batch_size = 4
+"""
+    + SMALL_DATA
+    + SMALL_BACKBONE
+    + """
 [proxy]
 image_size = 64
 steps = 3
@@ -55,6 +53,7 @@ workers = 0
 [report]
 mirror = false
 """
+)
 BANK = SimpleNamespace(channels={3: 16, 4: 24, 5: 48}, image_size=128)
 
 

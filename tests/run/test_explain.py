@@ -12,29 +12,19 @@ from nas_fpn.report import answer_text, explained
 from nas_fpn.run import Run, RunSettings, explain_run, read_run, search_run
 from nas_fpn.run.explain_plan import explained_pair
 from nas_fpn.search import Noted
+from tests.run.smallest import SMALLEST
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
-TINY = """
+TINY = (
+    """
 space = "quick"
 controller = "{controller}"
 baselines = ["fpn"]
 [budget]
 trials = 2
-[data]
-shapes_train = 12
-shapes_val = 4
-shapes_test = 4
-shapes_warmup = 8
-[backbone]
-warmup_steps = 2
-warmup_batch_size = 4
-[proxy]
-image_size = 64
-steps = 2
-batch_size = 4
-views = 1
-evaluations = 1
-head_width = 16
+"""
+    + SMALLEST
+    + """
 [confirm]
 seeds = 0
 equal_cost = "params"
@@ -46,6 +36,7 @@ workers = 0
 [report]
 mirror = false
 """
+)
 
 
 def entry(number: int, source: str, neck: str, score: float | None) -> Entry:

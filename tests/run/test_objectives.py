@@ -11,8 +11,10 @@ from nas_fpn.language import identity, parse
 from nas_fpn.record import read_history
 from nas_fpn.report import answer_text, front
 from nas_fpn.run import add_run_backbone, export_from_run, read_run, search_run
+from tests.run.smallest import SMALLEST
 
-QUESTION = """
+QUESTION = (
+    """
 space = "quick"
 controller = "random_search"
 objective = ["ap", "-latency_ms"]
@@ -25,24 +27,13 @@ trials = 3
 target = 5.0
 [confirm]
 seeds = 0
-[data]
-shapes_train = 12
-shapes_val = 4
-shapes_test = 4
-shapes_warmup = 8
-[backbone]
-warmup_steps = 2
-warmup_batch_size = 4
-[proxy]
-image_size = 64
-steps = 2
-batch_size = 4
-views = 1
-evaluations = 1
-head_width = 16
+"""
+    + SMALLEST
+    + """
 [ray]
 workers = 0
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,14 @@ import pytest
 
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.record import read_history
+from tests.run.smallest import SMALL_BACKBONE, SMALL_PROXY
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TRIES = 3  # to start a head
 
-TINY = """
+TINY = (
+    """
 space = "quick"
 controller = "../mine.py"
 baselines = ["fpn"]
@@ -37,17 +39,10 @@ seeds = 0
 [data]
 images = "{data}/images"
 train = "{data}/train.json"
-[backbone]
-warmup_steps = 2
-warmup_batch_size = 4
-[proxy]
-image_size = 64
-steps = 2
-batch_size = 4
-views = 1
-evaluations = 1
-head_width = 16
 """
+    + SMALL_BACKBONE
+    + SMALL_PROXY
+)
 
 
 @dataclass

@@ -29,6 +29,7 @@ from nas_fpn.run.on_ray import drive_on_ray
 from nas_fpn.run.trainer import Trainer
 from nas_fpn.search import Due
 from tests.export.alone import answers
+from tests.run.smallest import SMALL_PROXY
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -54,7 +55,8 @@ def test_a_wrong_file_says_where_what_and_how_to_mend(
         assert message == wanted
 
 
-TINY = """
+TINY = (
+    """
 space = "words.space"
 words = ["words.py"]
 controller = "random_search"
@@ -69,18 +71,15 @@ shapes_warmup = 8
 [backbone]
 warmup_steps = 1
 warmup_batch_size = 4
-[proxy]
-image_size = 64
-steps = 2
-batch_size = 4
-views = 1
-evaluations = 1
-head_width = 16
+"""
+    + SMALL_PROXY
+    + """
 [confirm]
 seeds = 1
 [ray]
 workers = 0
 """
+)
 NECK = "width 32\np3..p5 = c3..c5 -> conv1\np4 = agree(p4, p5)\np3 = agree(p3, p4) -> eca\n"
 
 

@@ -27,31 +27,22 @@ from nas_fpn.run import (
 )
 from nas_fpn.run.search import trials_wanted
 from nas_fpn.search import Told
+from tests.run.smallest import SMALLEST
 
-TINY = """
+TINY = (
+    """
 space = "quick"
 controller = "random_search"
 baselines = ["none", "fpn"]
 [budget]
 trials = 2
-[data]
-shapes_train = 12
-shapes_val = 4
-shapes_test = 4
-shapes_warmup = 8
-[backbone]
-warmup_steps = 2
-warmup_batch_size = 4
-[proxy]
-image_size = 64
-steps = 2
-batch_size = 4
-views = 1
-evaluations = 1
-head_width = 16
+"""
+    + SMALLEST
+    + """
 [ray]
 workers = 0
 """
+)
 
 
 def begin(folder: Path) -> Path:
