@@ -182,7 +182,9 @@ def _work(
             neck=neck.neck,
             text=neck.text,
             seed=seed,
-            of=_of(run, prepared.bank, neck.text, seed, _facts(reference)),
+            of=_of(
+                run, prepared.bank, neck.text, seed, _facts(reference, cached_bank(prepared.bank))
+            ),
             reference=reference,
             words=words,
         )
@@ -231,14 +233,20 @@ def _reference(run: Run, prepared: Prepared) -> Reference:
         warmed=prepared.warmed,
         detector=settings.detector,
         training=training,
+        images=settings.calibrate.reference_images,
+        drawn_by=settings.seed,
     )
 
 
-def _facts(reference: Reference) -> dict[str, Any]:
-    return {
+def _facts(reference: Reference, bank: Bank) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "detector": reference.detector.model_dump(mode="json"),
         "training": reference.training.model_dump(mode="json"),
     }
+    images = max(len(split.image_ids.unique()) for split in (bank.train, bank.val))
+    if images > reference.images:
+        facts |= {"images": reference.images, "drawn_by": reference.drawn_by}
+    return facts
 
 
 def _of(run: Run, bank: Path, text: str, seed: int, facts: Mapping[str, Any]) -> str:

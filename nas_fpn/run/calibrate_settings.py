@@ -29,6 +29,9 @@ class CalibrateSettings(BaseModel):
     reference_steps: float = Field(
         2.0, gt=0, description="of the training end to end, as a multiple of steps in [proxy]"
     )
+    reference_images: int = Field(
+        2000, ge=1, description="at most so many images of train, and of val, are in it"
+    )
     fidelities: tuple[dict[str, float], ...] = Field(
         ({"steps": 0.33}, {"image_size": 0.75}, {"width": 0.5}, {"views": 1}),
         description="tried beside [proxy]: views, or parts of its steps, image_size, necks' width",

@@ -3,6 +3,7 @@
 Both travel to worker processes as paths, texts and numbers.
 """
 
+import random
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nas_fpn.detect import DetectorSettings, build_detector, label_offset
+from nas_fpn.detect.dataset import Dataset, take
 from nas_fpn.language import SHIPPED, Words, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.backbone import build_backbone
@@ -23,7 +25,7 @@ from nas_fpn.run.data import Data, read_data
 from nas_fpn.run.trainer import build_neck, cached_bank
 from nas_fpn.training import Standardised, TrainingSettings, fit_detector
 
-__all__ = ["EndToEnd", "InProxy", "Reference", "Scored"]
+__all__ = ["EndToEnd", "InProxy", "Reference", "Scored", "some_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Reference:
 
     ``warmed`` are the backbone's weights from a warm-up, a state dict of its net; ``levels`` are
     those that the bank's backbone gives, with their standardisation in ``bank``. ``needs_warmup``
-    says that images were set aside for the warm-up: they are no part of train.
+    says that images were set aside for the warm-up: they are no part of train. Of train and of val
+    at most ``images`` are taken, drawn by ``drawn_by``: the same for all trainings.
     """
 
     bank: Path
@@ -57,6 +60,8 @@ class Reference:
     warmed: Path | None
     detector: DetectorSettings
     training: TrainingSettings
+    images: int
+    drawn_by: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +107,14 @@ class EndToEnd:
     def __call__(self) -> Generator[float, None, Scored]:
         """Yield the part done at each report."""
         clock, reference = _Clock(), self.reference
-        data = _data(reference.data, reference.cache, reference.drawn_at, reference.needs_warmup)
+        data = _data(
+            reference.data,
+            reference.cache,
+            reference.drawn_at,
+            reference.needs_warmup,
+            reference.images,
+            reference.drawn_by,
+        )
         model, backbone = self._build(len(data.train.categories))
         settings = reference.training
         steps = settings.steps_for(len(data.train.images))
@@ -157,8 +169,25 @@ class _Clock:
 
 
 @lru_cache(maxsize=1)
-def _data(settings: DataSettings, cache: Path, drawn_at: int, needs_warmup: bool) -> Data:
-    return read_data(settings, cache, image_size=drawn_at, needs_warmup=needs_warmup)
+def _data(
+    settings: DataSettings,
+    cache: Path,
+    drawn_at: int,
+    needs_warmup: bool,
+    images: int,
+    drawn_by: int,
+) -> Data:
+    whole = read_data(settings, cache, image_size=drawn_at, needs_warmup=needs_warmup)
+    train, val = (some_of(one, images, seed=drawn_by) for one in (whole.train, whole.val))
+    return replace(whole, train=train, val=val)
+
+
+def some_of(dataset: Dataset, most: int, *, seed: int) -> Dataset:
+    """At most so many of the images, drawn by ``seed``, in their order."""
+    count = len(dataset.images)
+    if count <= most:
+        return dataset
+    return take(dataset, sorted(random.Random(seed).sample(range(count), most)))
 
 
 @lru_cache(maxsize=4)

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from nas_fpn.detect.dataset import Category, Dataset, Image
 from nas_fpn.errors import RunError
 from nas_fpn.language import Architecture, find_neck, fit, lower, read_neck
 from nas_fpn.proxy.settings import ProxySettings
@@ -14,6 +16,7 @@ from nas_fpn.report import last_calibrated, trust_said
 from nas_fpn.run import calibrate_run, read_run, search_run
 from nas_fpn.run.calibrate_plan import choose_necks, fidelities_of, in_order, scaled
 from nas_fpn.run.calibrate_settings import CalibrateSettings
+from nas_fpn.run.calibrate_training import some_of
 from nas_fpn.run.question import Question, read_question
 from nas_fpn.run.settings import Run
 from nas_fpn.search import Noted
@@ -125,6 +128,19 @@ def test_a_fidelity_changes_what_it_names_alone() -> None:
     assert own.settings(proxy) == proxy.model_copy(update={"evaluations": 1})
 
 
+def test_a_reference_on_fewer_images_has_some_of_the_same() -> None:
+    sizes = [Image(place, Path(f"{place}.jpg"), 8, 8) for place in range(9)]
+    boxes = tuple(np.full((1, 4), place, dtype=np.float32) for place in range(9))
+    none, one = (tuple(np.zeros(n, dtype=np.int64) for _ in sizes) for n in (0, 1))
+    data = Dataset(tuple(sizes), (Category(1, "x"),), boxes, one, none, none)
+    assert some_of(data, 9, seed=0) is data
+    some = some_of(data, 4, seed=0)
+    places = [image.id for image in some.images]
+    assert len(places) == 4 and places == sorted(places)
+    assert [int(box[0, 0]) for box in some.boxes] == places
+    assert some_of(data, 4, seed=0).images == some.images != some_of(data, 4, seed=1).images
+
+
 def test_a_neck_at_half_its_width_is_the_same_neck() -> None:
     half = scaled(neck(), 0.5)
     assert half is not None
@@ -192,6 +208,9 @@ def test_a_whole_calibration_goes_on_and_trains_nothing_twice(tmp_path: Path) ->
     assert said_later is not None
     assert said_later.startswith("Trust: the proxy ranks necks")
     assert sum(event["event"] == "calibrated" for event in history.events) == 1
+
+    fewer = run_of(run.folder, TINY.replace("[calibrate]", "[calibrate]\nreference_images = 4"))
+    assert noted(fewer)[0] == f"{whole} trainings, {whole - 4 * 2} of them on file"
 
 
 @pytest.mark.slow
