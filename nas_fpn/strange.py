@@ -78,6 +78,11 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
     elif kind == "plan":
         if not 0 < _number(event["minutes"], "minutes") < MOST_MINUTES:
             raise ValueError(f"minutes must be above 0, but got {event['minutes']}")
+    elif kind == "packing":
+        _workers(event["workers"])
+        for name in ("cores", "gpus"):
+            _of(event[name], int, name)
+        _number(event["gpus_per_trial"], "gpus_per_trial")
     elif kind == "budget":
         _of(event["trials"], int, "trials")
     elif kind == "verdict" and event.get("where") == "end to end":
@@ -218,8 +223,13 @@ def _header(header: Mapping[str, Any]) -> None:
     _of(header.get("packages") or {}, dict, "packages")
     machine = _of(header.get("machine", {}), dict, "machine")
     ray = _of(machine.get("ray", {}), dict, "machine.ray")
-    if not 0 <= _of(ray.get("workers", 1), int, "workers") <= MOST_WORKERS:
-        raise ValueError(f"workers must be at most {MOST_WORKERS}, but got {ray['workers']}")
+    if ray.get("workers", 1) != "auto":
+        _workers(ray.get("workers", 1))
+
+
+def _workers(count: object) -> None:
+    if not 0 <= _of(count, int, "workers") <= MOST_WORKERS:
+        raise ValueError(f"workers must be at most {MOST_WORKERS}, but got {count}")
 
 
 def _texts(value: object, name: str, *, least: int = 0) -> None:

@@ -15,9 +15,11 @@ __all__ = [
     "RunFolder",
     "SpaceName",
     "Trust",
+    "Workers",
     "neck_of",
     "run_of",
     "space_of",
+    "workers_of",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -29,6 +31,9 @@ OwnWords = Annotated[
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run the own words of a run: code of whoever made the run."),
+]
+Workers = Annotated[
+    str | None, typer.Option(help='Instead of workers in [ray]: a number, or "auto".')
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.toml.")]
 
@@ -70,3 +75,12 @@ def run_of(name: str) -> tuple[Path, int | None] | None:
     if colon and number.isdecimal():
         return Path(folder), int(number)
     return (Path(name), None) if (Path(name) / "run.toml").is_file() else None
+
+
+def workers_of(text: str | None) -> int | str | None:
+    """How many trials at a time ``--workers`` says."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal():
+        raise RunError(f'--workers = {text!r}: should be "auto", or a number of trials from 0')
+    return int(text)

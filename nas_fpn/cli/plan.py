@@ -24,9 +24,16 @@ def plan(
     Example: nas-fpn plan runs/quickstart --minutes 10
     """
     from nas_fpn.run import command_began, plan_json, plan_run, plan_text, read_run
+    from nas_fpn.run.packed import not_started
 
     began = command_began()
-    steps = plan_run(read_run(run), minutes=minutes, began=began)
+    asked = read_run(run)
+    started = not_started
+    if asked.settings.ray.workers:
+        from nas_fpn.run.on_ray import ray_started
+
+        started = ray_started
+    steps = plan_run(asked, minutes=minutes, began=began, started=started)
     try:
         while True:
             step = next(steps)
@@ -42,8 +49,12 @@ def plan(
         raise typer.Exit(1) from None
     if json_:
         told = plan_json(outlook.plan)
-        print_json({**told, "minutes": told["minutes"] if outlook.bounded else None})
+        line = outlook.packed.line or {}
+        packing = {"threads": line["threads"], "measured": line["measured"]} if line else {}
+        print_json({**told, **packing, "minutes": told["minutes"] if outlook.bounded else None})
     else:
+        if outlook.packed.text:
+            say(outlook.packed.text)
         say(plan_text(outlook.plan, bounded=outlook.bounded))
         if outlook.why:
             say(outlook.why)

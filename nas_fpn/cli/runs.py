@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, RunFolder
+from nas_fpn.cli.arguments import Json, RunFolder, Workers, workers_of
 from nas_fpn.cli.output import display, say
 from nas_fpn.errors import RunError
 
@@ -50,7 +50,7 @@ def search(
         str | None,
         typer.Option(help='Instead of address in [ray]: "auto", or HEAD:6379 of a Ray cluster.'),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Instead of workers in [ray].")] = None,
+    workers: Workers = None,
 ) -> None:
     """Search, or go on searching; then export the best neck to RUN/best.
 
@@ -64,7 +64,7 @@ def search(
         minutes=minutes,
         accept_drift=accept_drift,
         address=address,
-        workers=workers,
+        workers=workers_of(workers),
     )
 
 
@@ -75,11 +75,12 @@ def search_on(
     minutes: str | None,
     accept_drift: bool = False,
     address: str | None,
-    workers: int | None,
+    workers: int | str | None,
     packed: Path | None = None,
 ) -> None:
     """The verb search; ``packed`` is the folder of files that came with a job."""
     from nas_fpn.run import command_began, drive_here, read_run, search_run, watch_of
+    from nas_fpn.run.packed import not_started
     from nas_fpn.search.local import NO_ROOM
 
     began = command_began()
@@ -89,11 +90,11 @@ def search_on(
         update={key: value for key, value in given.items() if value is not None}
     )
     asked = replace(asked, settings=asked.settings.model_copy(update={"ray": spread}))
-    drive = drive_here
+    drive, started = drive_here, not_started
     if asked.settings.ray.workers:
-        from nas_fpn.run.on_ray import drive_on_ray
+        from nas_fpn.run.on_ray import drive_on_ray, ray_started
 
-        drive = drive_on_ray
+        drive, started = drive_on_ray, ray_started
         if asked.settings.ray.address != "local":
             from nas_fpn.run.on_nodes import check_nodes
 
@@ -108,6 +109,7 @@ def search_on(
             began=began,
             accept_drift=accept_drift,
             drive=drive,
+            started=started,
         )
         with closing(events):  # now, not when the interpreter ends: workers are to stop
             display(events, watch)

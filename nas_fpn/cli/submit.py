@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, RunFolder
+from nas_fpn.cli.arguments import Json, RunFolder, Workers, workers_of
 from nas_fpn.cli.output import inert, print_json, say
 from nas_fpn.errors import RunError
 
@@ -29,7 +29,7 @@ def submit(
             "are several; absent: ~/nas_fpn, or as before."
         ),
     ] = "",
-    workers: Annotated[int | None, typer.Option(min=0, help="Instead of workers in [ray].")] = None,
+    workers: Workers = None,
     trials: Annotated[
         str | None, typer.Option(help="A new budget: 80 in all, or +100 for as many more.")
     ] = None,
@@ -76,7 +76,7 @@ def submit(
     cluster = _cluster(address or read_submitted(asked.folder).address)
     how = Asked(
         storage=storage,
-        workers=workers,
+        workers=workers_of(workers),
         trials=trials,
         minutes=minutes,
         confirm=confirm,

@@ -199,8 +199,10 @@ def _belongs(study: Study, facts: Mapping[str, Any], run: Opened) -> bool:
 
 def _workers(run: Opened) -> int:
     """How many trials ran at a time, as far as the record says."""
-    workers: int = run.header.get("machine", {}).get("ray", {}).get("workers", 1)
-    return max(workers, 1)
+    asked: int | str = run.header.get("machine", {}).get("ray", {}).get("workers", 1)
+    found = [event["workers"] for event in run.history.events if event["event"] == "packing"]
+    workers = found[-1] if found else asked
+    return max(workers, 1) if isinstance(workers, int) else 1
 
 
 def _laid(

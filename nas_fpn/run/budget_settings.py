@@ -24,8 +24,10 @@ class BudgetSettings(BaseModel):
         description="proposals of the controller, beyond the baselines; with minutes at most so "
         "many, or, without this line, as many as fit",
     )
-    halving: Literal["none", "stop", "promote"] = Field(
-        "none", description="train all to the end; or stop poor trials; or pause all, promote good"
+    halving: Literal["auto", "none", "stop", "promote"] = Field(
+        "auto",
+        description="train all to the end; or stop poor trials; or pause all, promote good; "
+        '"auto": all, unless minutes are few and a calibration shows that rungs rank',
     )
     eta: int = Field(3, ge=2, description="of so many trials at a rung, one goes on")
     rungs: int = Field(

@@ -83,9 +83,9 @@ class RunClock:
         return self._closed
 
     @property
-    def has_learnt(self) -> bool:
-        """Whether some training was seen."""
-        return bool(self._seen)
+    def is_to_plan(self) -> bool:
+        """Whether nothing tells yet how long trainings take, so that a plan has to time some."""
+        return not self._closed and not self._seen
 
     def close(self) -> None:
         """Nothing more is to be searched in this session."""

@@ -1,19 +1,40 @@
 """Trials on Ray's workers, as ``[ray]`` of ``run.toml`` asks: all of a run that needs Ray."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+from nas_fpn.errors import RunError
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import Trainer
 from nas_fpn.search import Loop, Progress
 from nas_fpn.search.carry import Carried
+from nas_fpn.search.cluster import session
+from nas_fpn.search.nodes import room
 from nas_fpn.search.tune import search_on_ray
 
-__all__ = ["drive_on_ray"]
+__all__ = ["drive_on_ray", "ray_started"]
+
+
+@contextmanager
+def ray_started(run: Run) -> Iterator[int]:
+    """Ray, started before a plan, so that its time is spent and not guessed.
+
+    Gives for how many trials there is room. Raises :class:`RunError` where this machine can never
+    run one.
+    """
+    ray = run.settings.ray
+    resources = {"cpu": ray.cpus_per_trial, "gpu": ray.gpus_per_trial}
+    workers = 1 if ray.workers == "auto" else ray.workers  # of a cluster, whose size is its own
+    threads = run.settings.proxy.threads
+    with session(ray.address, resources, workers=workers, threads=threads):
+        yield room(resources)
 
 
 def drive_on_ray(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
     """Train trials beside one another on ``[ray] workers`` long-lived workers."""
     ray = run.settings.ray
+    if ray.workers == "auto":
+        raise RunError('[ray] workers = "auto" is to be decided before trials are spread')
     return search_on_ray(
         loop,
         Carried(trainer.bank, trainer.at),

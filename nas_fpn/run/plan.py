@@ -5,13 +5,13 @@ is expected; the clock of :mod:`nas_fpn.run.clock` decides as the run goes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.timing import Timing
-from nas_fpn.search import Halving, rung_steps
+from nas_fpn.search import rung_steps
 
 __all__ = ["Measured", "TimePlan", "Wishes", "fidelities", "margin_of", "plan_time"]
 
@@ -20,7 +20,6 @@ KEPT = 0.25  # of the time for the check on test, at most
 WANTED = 30  # trials; where fewer fit, each is trained for fewer steps
 LEAST = 4  # trials; a budget with room for fewer is refused
 HASTE = 3.0  # seconds that the end of a process and its last files may take
-RAY = (12.0, 6.0)  # seconds that Ray takes to start and to stop; the clock has the real ones
 MOST_MINUTES = 10_000_000.0
 
 
@@ -29,7 +28,9 @@ class Wishes:
     """What the settings ask for. ``seconds`` in all, ``spent`` of them till now.
 
     ``steps`` are the numbers of training steps that the plan may choose from. ``trials`` None: as
-    many as fit. ``halving`` as in ``[budget]``. ``seeds`` are those of the check on test.
+    many as fit. ``halving`` as in ``[budget]``; where it is "auto" rungs are from ``ranked`` steps
+    on, None: nowhere. ``seeds`` are those of the check on test. ``ray_s`` seconds go by while
+    workers start and Ray stops.
     """
 
     seconds: float
@@ -39,26 +40,33 @@ class Wishes:
     halving: str = "none"
     eta: int = 3
     rungs: int = 2
+    ranked: int | None = None
     trials: int | None = None
     seeds: int = 3
     workers: int = 0
+    ray_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """How long trainings take: of a neck like most of the space, of a dear one, of each control."""
+    """How long trainings take: of a neck like most of the space, of a dear one, of each control.
+
+    Each by itself; beside the others that train at a time it takes ``slower`` times as long.
+    """
 
     usual: Timing
     dear: Timing
     controls: tuple[Timing, ...] = ()
+    slower: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimePlan:
     """The plan of a run. What ends in ``_s`` is in seconds.
 
-    ``steps`` are those of a whole training of ``trial_s``, ``dear_s`` for a dear neck.
-    ``trials`` are expected beyond ``baselines``; ``seeds`` are those of the check.
+    ``steps`` are those of a whole training of ``trial_s``, ``dear_s`` for a dear neck, beside the
+    others of ``workers``, which makes it ``slower`` times as long as by itself. ``trials`` are
+    expected beyond ``baselines``; ``seeds`` are those of the check.
     """
 
     minutes: float
@@ -70,6 +78,7 @@ class TimePlan:
     baselines: int
     trials: int
     seeds: int
+    slower: float
     trial_s: float
     dear_s: float
     start_s: float
@@ -103,6 +112,7 @@ def margin_of(seconds: float) -> float:
 def plan_time(wishes: Wishes, measured: Measured) -> TimePlan:
     """The plan: the most steps at which 30 trials fit, with a quarter of the time to check them.
 
+    Of the same steps all trials to the end come before rungs, where the plan may choose those.
     Where they do not fit at any number of steps, that with which most do.
 
     Raises:
@@ -126,8 +136,8 @@ def _best(wishes: Wishes, measured: Measured) -> TimePlan | None:
     plans = [
         plan
         for steps in wishes.steps
-        if (rungs := _rungs(wishes, steps)) is not None
-        and (plan := _plan(wishes, measured, steps, rungs)) is not None
+        for rungs in _rungs(wishes, steps)
+        if (plan := _plan(wishes, measured, steps, rungs)) is not None
     ]
     wanted = WANTED if wishes.trials is None else min(WANTED, wishes.trials)
     for plan in plans:  # from the most steps
@@ -141,14 +151,15 @@ def _plan(
 ) -> TimePlan | None:
     """The plan at a number of steps; None where there is not the time for it."""
     margin = margin_of(wishes.seconds)
-    start, stop = RAY if wishes.workers else (0.0, 0.0)
-    time = wishes.seconds - wishes.spent - margin - start - stop
+    time = wishes.seconds - wishes.spent - margin - wishes.ray_s
     own = wishes.evaluations
     evaluations = own + len(rungs)
-    trial = measured.usual.seconds(steps, own)
-    dear = max(measured.dear.seconds(steps, own), trial)
-    each = measured.usual.seconds(0, 0) + _per_proposal(measured.usual, steps, own, rungs, wishes)
-    controls = sum(one.seconds(steps, evaluations) for one in measured.controls)
+    slower = measured.slower
+    usual = _slower(measured.usual, slower)
+    trial = usual.seconds(steps, own)
+    dear = max(measured.dear.seconds(steps, own), trial / slower)  # in the check, by itself
+    each = usual.seconds(0, 0) + _per_proposal(usual, steps, own, rungs, wishes)
+    controls = slower * sum(one.seconds(steps, evaluations) for one in measured.controls)
     lanes = max(wishes.workers, 1)
     idle = (lanes - 1) * trial / 2  # at the end of the search, whoever is done waits
     seeds = _seeds(wishes, time, dear)
@@ -171,15 +182,20 @@ def _plan(
         baselines=len(measured.controls),
         trials=trials,
         seeds=seeds,
+        slower=slower,
         trial_s=trial,
-        dear_s=dear,
-        start_s=start + stop,
+        dear_s=slower * dear,
+        start_s=wishes.ray_s,
         baselines_s=controls / lanes,
         trials_s=(trials * each + idle) / lanes,
         check_s=2 * seeds * dear,
         export_s=dear,
         margin_s=margin,
     )
+
+
+def _slower(timing: Timing, times: float) -> Timing:
+    return Timing(timing.step_s * times, timing.evaluation_s * times, timing.setup_s * times)
 
 
 def _seeds(wishes: Wishes, time: float, dear: float) -> int:
@@ -203,15 +219,23 @@ def _per_proposal(
     return seconds
 
 
-def _rungs(wishes: Wishes, steps: int) -> tuple[int, ...] | None:
-    """The rungs of ``[budget]`` below so many steps; None where they have no room."""
-    if wishes.halving == "none":
-        return ()
-    try:
-        rungs = rung_steps(steps, eta=wishes.eta, count=wishes.rungs)
-    except ValueError:
-        return None
-    return Halving(rungs, wishes.eta).rungs
+def _rungs(wishes: Wishes, steps: int) -> Iterator[tuple[int, ...]]:
+    """What a plan of so many steps may choose from: rungs as ``[budget]`` says, if there is room.
+
+    Where it leaves the choice: none first; then the most of them that all rank.
+    """
+    if wishes.halving in {"none", "auto"}:
+        yield ()
+    if wishes.halving == "none" or (wishes.halving == "auto" and wishes.ranked is None):
+        return
+    for count in range(wishes.rungs, 0, -1) if wishes.halving == "auto" else (wishes.rungs,):
+        try:
+            rungs = rung_steps(steps, eta=wishes.eta, count=count)
+        except ValueError:
+            continue
+        if wishes.halving != "auto" or rungs[0] >= (wishes.ranked or 0):
+            yield rungs
+            return
 
 
 def _cheapest(wishes: Wishes, measured: Measured) -> float:

@@ -13,11 +13,12 @@ from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.timing import Timing, measure_trial
 from nas_fpn.run.plan import Measured, fidelities
+from nas_fpn.run.question import Question
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import build_neck, neck_cost
 from nas_fpn.strange import bounded
 
-__all__ = ["calibrated_steps", "measure"]
+__all__ = ["calibrated_steps", "measure", "timed_neck"]
 
 DRAWN = 25  # necks of the space
 USUAL, DEAR = 0.5, 0.9  # of them, by multiply-adds
@@ -31,16 +32,16 @@ def measure(
     settings: ProxySettings,
     *,
     seed: int,
+    beside: tuple[Architecture, float] | None = None,
 ) -> Measured:
     """Time two necks of the space, a usual one and a dear one; the others by their multiply-adds.
 
-    Takes a few seconds, about fifteen steps and an evaluation of each.
+    Takes a few seconds, about fifteen steps and an evaluation of each. ``beside`` is a neck and the
+    seconds of its step where as many train at a time as will: how much slower that is than by
+    itself is measured too.
     """
     torch.set_num_threads(settings.threads)
-    rng = random.Random(seed)
-    drawn = [decode(space, sample(space, rng)) for _ in range(DRAWN)]
-    drawn.sort(key=lambda neck: neck_cost(neck, bank).macs)
-    necks = [drawn[int(part * (DRAWN - 1))] for part in (USUAL, DEAR)]
+    necks = _typical(space, bank, seed=seed)
     dear, usual = (  # the dear one first: the first evaluation of a process loads what it needs
         measure_trial(bank, settings, build_neck(neck, bank, seed=seed), seed=seed)
         for neck in reversed(necks)
@@ -51,14 +52,42 @@ def measure(
         part = (neck_cost(neck, bank).macs - least) / (most - least) if most > least else 0.0
         return _between(usual, dear, part)
 
-    return Measured(usual=usual, dear=dear, controls=tuple(between(one) for one in baselines))
+    slower = 1.0
+    if beside is not None:
+        neck, step_s = beside
+        alone = usual
+        if neck != necks[0]:
+            alone = measure_trial(bank, settings, build_neck(neck, bank, seed=seed), seed=seed)
+        slower = max(step_s / alone.step_s, 1.0)
+    controls = tuple(between(one) for one in baselines)
+    return Measured(usual=usual, dear=dear, controls=controls, slower=slower)
 
 
-def calibrated_steps(run: Run) -> tuple[tuple[int, ...], str | None]:
+def timed_neck(question: Question, bank: Bank, *, seed: int) -> Architecture:
+    """What to train to find how many trials at a time are fastest: the usual neck of the space.
+
+    Of shipped words only: where the run has own ones, an FPN.
+    """
+    if question.space.words.files:
+        return question.warmup_neck
+    return _typical(question.space, bank, seed=seed)[0]
+
+
+def _typical(space: Space, bank: Bank, *, seed: int) -> tuple[Architecture, Architecture]:
+    """A neck like most of the space, and a dear one."""
+    rng = random.Random(seed)
+    drawn = [decode(space, sample(space, rng)) for _ in range(DRAWN)]
+    drawn.sort(key=lambda neck: neck_cost(neck, bank).macs)
+    usual, dear = (drawn[int(part * (DRAWN - 1))] for part in (USUAL, DEAR))
+    return usual, dear
+
+
+def calibrated_steps(run: Run) -> tuple[tuple[int, ...], int | None, str | None]:
     """Numbers of steps that a plan may choose from, the most first; and what narrowed them.
 
     A calibration of this proxy, beside ``run.toml``, forbids fewer steps than it found to rank as
-    is asked; where it found none, the steps stay those of ``[proxy]``.
+    is asked; where it found none, the steps stay those of ``[proxy]``. Between the two stand the
+    fewest steps that do rank so; None where nobody knows, or none do.
 
     Raises:
         RunError: where the calibration cannot be read.
@@ -66,7 +95,7 @@ def calibrated_steps(run: Run) -> tuple[tuple[int, ...], str | None]:
     steps = fidelities(run.settings.proxy.steps)
     path = run.folder / CALIBRATION
     if not path.is_file():
-        return steps, None
+        return steps, None, None
     try:
         found = _good(json.loads(bounded(path)), run)
     except (KeyError, TypeError, ValueError) as fault:
@@ -75,14 +104,14 @@ def calibrated_steps(run: Run) -> tuple[tuple[int, ...], str | None]:
             f"nas-fpn calibrate {run.folder}"
         ) from None
     if found is None:
-        return steps, None
+        return steps, None, None
     asked, good = found
     if not good:
-        return steps[:1], f"no fidelity reached a tau of {asked:g} when it was calibrated"
+        return steps[:1], None, f"no fidelity reached a tau of {asked:g} when it was calibrated"
     least, tau = good[0]
     told = f"calibrated: {least} steps rank with a tau of {tau:.2f}, {asked:g} was asked for"
     kept = {one for one in steps if one >= least} | ({least} if least <= steps[0] else set())
-    return tuple(sorted(kept or {steps[0]}, reverse=True)), told
+    return tuple(sorted(kept or {steps[0]}, reverse=True)), least, told
 
 
 def _good(event: dict[str, Any], run: Run) -> tuple[float, list[tuple[int, float]]] | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from nas_fpn.lock import Lock
 from nas_fpn.record import read_history
 from nas_fpn.run.clock import minutes_on_record, spent_on_record
+from nas_fpn.run.packed import Packed, Started, not_started, settle, workers_of
 from nas_fpn.run.plan import TimePlan
 from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.question import read_question
@@ -23,21 +25,29 @@ UNBOUNDED = 60.0 * 1e7  # seconds: of a run that nobody asked minutes for
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """A plan, whether minutes were asked for, and what narrowed the choice of steps."""
+    """A plan, whether minutes were asked for, and what narrowed the choice of steps.
+
+    ``packed`` is how many trials train at a time.
+    """
 
     plan: TimePlan
     bounded: bool
     why: str | None
+    packed: Packed
 
 
 def plan_run(
-    run: Run, *, minutes: str | None = None, began: float | None = None
+    run: Run,
+    *,
+    minutes: str | None = None,
+    began: float | None = None,
+    started: Started = not_started,
 ) -> Generator[Step, None, Outlook]:
     """Prepare the run's data, time a few trainings, and return what a search would plan.
 
     What is prepared stays, and a search finds it: its time is not part of the plan. ``began`` is
     when the command began, as ``time.monotonic()`` has it; that part a search takes too. Of a run
-    without minutes the plan says how long its trials take.
+    without minutes the plan says how long its trials take. ``started`` is as of a search.
 
     Raises:
         RunError, DataError, SpaceError: as a search; and where the minutes are too few.
@@ -46,13 +56,22 @@ def plan_run(
     torch.set_num_threads(run.settings.proxy.threads)
     history = read_history(run.folder / "history.jsonl")
     wanted = minutes_wanted(run, minutes_on_record(history), minutes)
-    with Lock(run.folder / "history.lock"):
+    with Lock(run.folder / "history.lock"), ExitStack() as sessions:
         question = read_question(run)
         start = time.monotonic() - began
         prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
         since = time.monotonic()
+        before = spent_on_record(history, workers=workers_of(run, history))
+        run, packed = yield from settle(
+            run,
+            question,
+            prepared.bank,
+            history,
+            started=started,
+            sessions=sessions,
+            timed=True,
+        )
         yield Step(STAGE, 0, 1)
-        before = spent_on_record(history, workers=run.settings.ray.workers)
 
         def spent() -> float:
             return before + start + time.monotonic() - since
@@ -64,7 +83,8 @@ def plan_run(
             seconds=UNBOUNDED if wanted is None else 60 * wanted,
             spent=spent,
             trials=run.settings.most_trials if wanted is not None else run.settings.budget.trials,
+            packed=packed,
             is_new=wanted is not None and not history.events,
         )
         yield Step(STAGE, 1, 1)
-    return Outlook(plan, wanted is not None, why)
+    return Outlook(plan, wanted is not None, why, packed)

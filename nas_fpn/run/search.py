@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from nas_fpn.run.clock import minutes_on_record
 from nas_fpn.run.code import check_backbone, code_files, keep_code
 from nas_fpn.run.limits import limits_of
 from nas_fpn.run.live import PATIENCE, followed, views
+from nas_fpn.run.packed import Packed, Started, not_started, settle
 from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
@@ -86,7 +87,7 @@ class Begun:
     checks: tuple[Line, ...] = ()
 
 
-Event = Step | Begun | Planned | Checked | Progress
+Event = Step | Begun | Packed | Planned | Checked | Progress
 Drive = Callable[[Run, Loop, Trainer], Iterator[Progress]]
 
 
@@ -103,12 +104,14 @@ def search_run(
     began: float | None = None,
     accept_drift: bool = False,
     drive: Drive = drive_here,
+    started: Started = not_started,
 ) -> Generator[Event, None, None]:
     """Search, or go on; then check the best on test and export it to ``best/``. Yields events.
 
     ``trials`` is a new budget: "80" in all, or "+100" beyond what the run was last asked for; so
     are ``minutes``, whose clock starts at ``began``, as ``time.monotonic()`` has it; None: now.
-    ``drive`` trains the trials: ``drive_here``, or ``drive_on_ray`` of ``nas_fpn.run.on_ray``.
+    ``drive`` trains the trials: ``drive_here``, or ``drive_on_ray`` of ``nas_fpn.run.on_ray``,
+    which ``ray_started`` of the same starts before time is planned.
 
     Raises:
         SpaceError, DataError, RunError: for wrong input, a record that belongs to another
@@ -118,11 +121,13 @@ def search_run(
         OSError: where the run's folder takes no more; what is on record stays.
     """
     began = time.monotonic() if began is None else began
-    with Lock(run.folder / "history.lock") as lock:  # before the bank: two would write it at once
+    # Before the bank: two would write it at once.
+    with Lock(run.folder / "history.lock") as lock, ExitStack() as sessions:
         if lock.left is not None:
             yield Noted(f"the search before ended unawares ({lock.left}); it goes on")
         asked = (trials, minutes)
-        yield from _search(run, lock, asked, began, accept_drift=accept_drift, drive=drive)
+        spread = (drive, started, sessions)
+        yield from _search(run, lock, asked, began, accept_drift=accept_drift, spread=spread)
 
 
 def _search(
@@ -132,11 +137,12 @@ def _search(
     began: float,
     *,
     accept_drift: bool,
-    drive: Drive,
+    spread: tuple[Drive, Started, ExitStack],
 ) -> Generator[Event, None, None]:
     torch.set_num_threads(run.settings.proxy.threads)
     trials, minutes = asked
-    settings = run.settings
+    drive, started, sessions = spread
+    settings, ray = run.settings, run.settings.ray
     history_path = run.folder / "history.jsonl"
     history = read_history(history_path)
     wanted = trials_wanted(settings, budget_on_record(history), trials)
@@ -172,10 +178,26 @@ def _search(
     bank = cached_bank(prepared.bank)
     _check_objectives(settings, bank)
     problem, controller = ask(bank.channels)
+    packed = Packed(workers=0)
+    if drive is not drive_here:
+        run, packed = yield from settle(
+            run,
+            question,
+            prepared.bank,
+            history,
+            started=started,
+            sessions=sessions,
+            timed=clock is not None and clock.is_to_plan,
+        )
+        settings = run.settings
+        torch.set_num_threads(settings.proxy.threads)
+        yield packed
     planned, most = None, None
     if clock is not None:
         most = settings.most_trials if trials is None else wanted
-        run, planned, wanted = yield from start_plan(run, question, bank, clock, history, most)
+        run, planned, wanted = yield from start_plan(
+            run, question, bank, clock, history, most, packed=packed
+        )
         settings = run.settings
 
     def facts(genotype: Genotype) -> NeckFacts:
@@ -212,6 +234,7 @@ def _search(
         if record.history.torn is not None:
             yield Noted(record.history.torn)
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
+        header["machine"]["ray"] = ray.model_dump(mode="json")  # as it was asked
         plan_made = None if planned is None else planned.plan
         if kept := planned_steps(history, plan_made):
             header["plan"] = dict(kept)
@@ -221,6 +244,8 @@ def _search(
         keep_code(run.folder, code_files(question))
         keep_calibration(run.folder, record)
         checks = proxy_checks(history.events)
+        if packed.line is not None:
+            record.append(packed.line)
         if plan_made is not None:
             record.append(plan_event(plan_made))
         if planned is not None:
@@ -231,6 +256,7 @@ def _search(
             yield from tidied(
                 checkpoint_folder(run), loop, learning(drive(run, loop, trainer), clock)
             )
+            sessions.close()  # the check trains here
             yield from check_on_test(
                 run, record, record.history, loop.entries, trainer, clock=clock
             )
@@ -350,7 +376,6 @@ def _header(
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "ray": run.settings.ray.model_dump(mode="json"),
         },
     }
 

@@ -32,6 +32,9 @@ from nas_fpn.training.settings import TrainingSettings
 __all__ = ["Run", "RunSettings", "changed", "read_run"]
 
 MOST_BYTES = 1 << 18  # of a run.toml
+MOST = 1 << 20  # workers
+MOST_THREADS = 1 << 12
+MOST_RUNGS = 10
 Setting = bool | int | float | str | list[str] | dict[str, bool | int | float | str]
 
 OBJECTIVES = (
@@ -45,7 +48,11 @@ class RaySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int = Field(1, ge=0, description="trials at a time; 0: in this process, without Ray")
+    workers: int | Literal["auto"] = Field(
+        "auto",
+        description='trials at a time; "auto": as many, on as many threads, as are found fastest '
+        "when the run begins; 0: in this process, without Ray",
+    )
     cpus_per_trial: float = Field(1.0, ge=0, description="CPU cores that a trial takes")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs that a trial takes; may be a part")
     address: str = Field("local", description='"local", "auto", or the address of a Ray cluster')
@@ -53,6 +60,15 @@ class RaySettings(BaseModel):
         "everywhere",
         description="nodes of a cluster that must reach data and weights; trials read features",
     )
+
+    @field_validator("workers", mode="plain")
+    @classmethod
+    def _is_a_number_or_auto(cls, workers: object) -> int | Literal["auto"]:
+        if workers == "auto":
+            return "auto"
+        if isinstance(workers, int) and not isinstance(workers, bool) and 0 <= workers <= MOST:
+            return workers
+        raise ValueError('should be "auto", or a number of trials from 0')
 
 
 class ReportSettings(BaseModel):
@@ -134,7 +150,9 @@ class RunSettings(BaseModel):
 
     @model_validator(mode="after")
     def _workers_have_the_device(self) -> Self:
-        if self.proxy.device == "cuda" and self.ray.workers and not self.ray.gpus_per_trial:
+        ray = self.ray
+        measured = ray.workers == "auto" and ray.address == "local"
+        if self.proxy.device == "cuda" and ray.workers and not (measured or ray.gpus_per_trial):
             raise ValueError('device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1')
         return self
 
@@ -143,14 +161,14 @@ class RunSettings(BaseModel):
         try:
             rung_steps(self.proxy.steps, eta=self.budget.eta, count=self.budget.rungs)
         except ValueError as fault:
-            if self.budget.halving != "none":
+            if self.budget.halving in {"stop", "promote"}:
                 raise ValueError(f"{fault}; write fewer rungs in [budget]") from None
         return self
 
     @property
     def halving(self) -> Halving | None:
-        """Which trials go on at which steps; None: all."""
-        if self.budget.halving == "none":
+        """Which trials go on at which steps; None: all, also where a plan has not decided yet."""
+        if self.budget.halving in {"none", "auto"}:
             return None
         eta = self.budget.eta
         rungs = rung_steps(self.proxy.steps, eta=eta, count=self.budget.rungs)
@@ -203,7 +221,7 @@ class Run:
 def read_run(run: Path) -> Run:
     """Read ``run.toml`` in the folder ``run`` (or the file itself).
 
-    A run that was planned keeps the number of steps that its record begins with.
+    A run keeps what its record begins with: steps and rungs of a plan, threads that were measured.
 
     Raises:
         RunError: naming every wrong setting of the file at once.
@@ -211,7 +229,7 @@ def read_run(run: Path) -> Run:
     path = run if run.suffix == ".toml" else run / "run.toml"
     settings = _validated(path, _parsed(path))
     folder = path.parent.resolve()
-    settings = _as_planned(settings, folder / "history.jsonl")
+    settings = _as_begun(settings, folder / "history.jsonl")
     return Run(
         folder=folder,
         settings=settings,
@@ -297,20 +315,50 @@ def _near(name: str, known: tuple[str, ...]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _as_planned(settings: RunSettings, record: Path) -> RunSettings:
-    """The settings with the steps of the plan that a record begins with, if it was of these."""
+def _as_begun(settings: RunSettings, record: Path) -> RunSettings:
+    """The settings with what was decided when a record was begun, if it was of these."""
     if not record.is_file():
         return settings
     with record.open("rb") as file:
         line = file.readline(MOST_LINE)
     try:
-        plan = decoded(line).get("plan") or {}
+        header = decoded(line)
+        plan, begun = header.get("plan") or {}, header.get("settings") or {}
         steps, most = plan.get("steps"), plan.get("most_steps")
-    except (AttributeError, ValueError):  # whoever reads the record says what is wrong with it
-        return settings
-    if most != settings.proxy.steps or not isinstance(steps, int) or not 0 < steps <= most:
-        return settings
-    return settings.model_copy(update={"proxy": settings.proxy.model_copy(update={"steps": steps})})
+        threads = begun.get("proxy", {}).get("threads")
+        was_auto = header.get("machine", {}).get("ray", {}).get("workers") == "auto"
+        halving = begun.get("halving") or {}
+        form = "promote" if halving.get("promotes") else "stop"
+        eta, count = halving.get("eta", 0), len(halving.get("rungs", ()))
+    except (AttributeError, TypeError, ValueError):
+        return settings  # whoever reads the record says what is wrong with it
+    proxy: dict[str, Any] = {}
+    if most == settings.proxy.steps and isinstance(steps, int) and 0 < steps <= most:
+        proxy["steps"] = steps
+    if was_auto and isinstance(threads, int) and 0 < threads <= MOST_THREADS:
+        proxy["threads"] = threads
+    budget: dict[str, Any] = {}
+    if settings.budget.halving == "auto":
+        budget["halving"] = "none"
+        if _has_room(proxy.get("steps", settings.proxy.steps), eta, count):
+            budget = {"halving": form, "eta": eta, "rungs": count}
+    return settings.model_copy(
+        update={
+            "proxy": settings.proxy.model_copy(update=proxy),
+            "budget": settings.budget.model_copy(update=budget),
+        }
+    )
+
+
+def _has_room(steps: int, eta: object, count: int) -> bool:
+    """Whether so many rungs, of a record, are some."""
+    if not isinstance(eta, int) or eta < 2 or not 0 < count <= MOST_RUNGS:
+        return False
+    try:
+        rung_steps(steps, eta=eta, count=count)
+    except ValueError:
+        return False
+    return True
 
 
 def _absolute(data: DataSettings, folder: Path) -> DataSettings:

@@ -91,7 +91,7 @@ class Asked:
     """
 
     storage: str = ""
-    workers: int | None = None
+    workers: int | str | None = None
     trials: str | None = None
     minutes: str | None = None
     confirm: bool = False
@@ -107,7 +107,7 @@ class Placed:
 
     folder: Path
     inputs: Path
-    workers: int | None
+    workers: int | str | None
     trials: str | None
     minutes: str | None
     confirm: bool

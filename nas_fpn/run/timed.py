@@ -12,6 +12,7 @@ from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Event, History
 from nas_fpn.run.clock import RunClock, spent_on_record
 from nas_fpn.run.look import duration
+from nas_fpn.run.packed import Packed, workers_of
 from nas_fpn.run.plan import TimePlan, Wishes, margin_of, plan_time
 from nas_fpn.run.plan_measure import calibrated_steps, measure
 from nas_fpn.run.plan_text import plan_text
@@ -40,6 +41,9 @@ Out = TypeVar("Out")
 PREPARED = 0.7  # of the time, at most, for the preparation
 GRACE = 5.0  # seconds beyond the time that the export may take, of the 20 that a promise leaves
 STAGE = "timing a few trainings"
+# Seconds: till the workers of Ray are ready, where nobody knows; what they take longer than the
+# processes of a measurement, which load less; and till Ray has stopped.
+READY, MORE, STOP = 8.0, 3.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def run_clock(
     """
     if minutes is None:
         return None
-    before = spent_on_record(history, workers=run.settings.ray.workers)
+    before = spent_on_record(history, workers=workers_of(run, history))
     clock = RunClock(60 * minutes, began=began, before=before)
     over = [event for event in history.events if event["event"] == "over"]
     if over and over[-1]["minutes"] >= minutes:
@@ -127,24 +131,31 @@ def make_plan(
     seconds: float,
     spent: Callable[[], float],
     trials: int | None,
+    packed: Packed,
     is_new: bool = True,
 ) -> tuple[TimePlan, str | None]:
     """Time a few trainings and plan; also what narrowed the choice of steps. Takes seconds.
 
-    ``spent()`` is asked after that. A run that is not new keeps its steps.
+    ``spent()`` is asked after that; Ray, where trials are spread by it, has been started. A run
+    that is not new keeps its steps.
 
     Raises:
         RunError: where the time is too short, or a calibration cannot be read.
     """
     settings = run.settings
-    steps, why = calibrated_steps(run) if is_new else ((settings.proxy.steps,), None)
+    steps, ranked, why = calibrated_steps(run) if is_new else ((settings.proxy.steps,), None, None)
+    beside = None
+    if packed.neck is not None and packed.step_s is not None:
+        beside = packed.neck, packed.step_s
     measured = measure(
         question.space,
         [one.neck for one in question.baselines],
         bank,
         settings.proxy,
         seed=settings.seed,
+        beside=beside,
     )
+    workers_s = READY if packed.ready_s is None else packed.ready_s + MORE
     wishes = Wishes(
         seconds=seconds,
         spent=spent(),
@@ -153,15 +164,24 @@ def make_plan(
         halving=settings.budget.halving,
         eta=settings.budget.eta,
         rungs=settings.budget.rungs,
+        ranked=ranked,
         trials=trials,
         seeds=settings.confirm.seeds,
-        workers=settings.ray.workers,
+        workers=packed.workers,
+        ray_s=workers_s + STOP if packed.workers else 0.0,
     )
     return plan_time(wishes, measured), why
 
 
 def start_plan(
-    run: Run, question: Question, bank: Bank, clock: RunClock, history: History, most: int | None
+    run: Run,
+    question: Question,
+    bank: Bank,
+    clock: RunClock,
+    history: History,
+    most: int | None,
+    *,
+    packed: Packed,
 ) -> Generator[Step, None, tuple[Run, Planned, int]]:
     """Plan what is left of the time; the run with its steps, the plan, and the trials to expect.
 
@@ -170,7 +190,7 @@ def start_plan(
     seeds = run.settings.confirm.seeds
     minutes = duration(clock.seconds)
     expected = budget_on_record(history) or run.settings.budget.trials
-    if clock.is_closed or clock.has_learnt:
+    if not clock.is_to_plan:
         clock.follow(steps=run.settings.proxy.steps, seeds=seeds)
         text = f"{duration(clock.spent())} of {minutes} are used"
         if clock.is_closed:
@@ -184,12 +204,20 @@ def start_plan(
         seconds=clock.seconds,
         spent=clock.spent,
         trials=most,
+        packed=packed,
         is_new=not history.events,
     )
     clock.follow(steps=plan.steps, seeds=plan.seeds, expected=plan.dear_s)
     yield Step(STAGE, 1, 1)
     proxy = run.settings.proxy.model_copy(update={"steps": plan.steps})
-    planned = replace(run, settings=run.settings.model_copy(update={"proxy": proxy}))
+    budget = run.settings.budget
+    if budget.halving == "auto":
+        form = (
+            {"halving": "promote", "rungs": len(plan.rungs)} if plan.rungs else {"halving": "none"}
+        )
+        budget = budget.model_copy(update=form)
+    settings = run.settings.model_copy(update={"proxy": proxy, "budget": budget})
+    planned = replace(run, settings=settings)
     text = "\n".join(filter(None, [plan_text(plan), why]))
     return planned, Planned(plan, text, clock.to_end()), most or plan.trials
 

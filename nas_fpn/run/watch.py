@@ -9,6 +9,7 @@ from nas_fpn.record import Entry, History
 from nas_fpn.record import Event as Line
 from nas_fpn.report import checked_on_test, noise_of
 from nas_fpn.run.look import Look, Shown, duration
+from nas_fpn.run.packed import Packed
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Checked, Event
 from nas_fpn.run.settings import Run
@@ -24,7 +25,7 @@ def watch_of(run: Run) -> "Watch":
     return Watch(
         settings.objectives[0],
         name=run.folder.resolve().name,
-        workers=max(settings.ray.workers, 1),
+        workers=1 if settings.ray.workers == "auto" else max(settings.ray.workers, 1),
         steps=settings.proxy.steps,
     )
 
@@ -57,6 +58,9 @@ class Watch:
         """Take in one event; return the line that it is worth, if any."""
         if isinstance(event, Step):
             return self._step(event)
+        if isinstance(event, Packed):
+            self.workers = max(event.workers, 1)
+            return event.text
         if isinstance(event, Planned):
             self._until = now + event.left
             if event.plan is not None:

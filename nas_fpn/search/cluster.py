@@ -45,7 +45,8 @@ def session(
     stdout_deduplicator.skip_re = re.compile("")  # nor its prints of workers that died
     with _folder() as folder:
         if ray.is_initialized():
-            yield folder, ray.init(ignore_reinit_error=True).dashboard_url or ""
+            there = ray.init(ignore_reinit_error=True, configure_logging=False)
+            yield folder, there.dashboard_url or ""
             return
         settings: dict[str, Any] = {
             "logging_level": logging.CRITICAL,

@@ -36,14 +36,16 @@ timings = st.builds(
     setup_s=st.floats(0.0, 1.0),
 )
 measurements = st.builds(
-    lambda usual, more, controls: Measured(
+    lambda usual, more, controls, slower: Measured(
         usual=usual,
         dear=Timing(usual.step_s * more, usual.evaluation_s * more, usual.setup_s),
         controls=(usual,) * controls,
+        slower=slower,
     ),
     timings,
     st.floats(1.0, 4.0),
     st.integers(0, 5),
+    st.floats(1.0, 3.0),
 )
 wishes = st.builds(
     Wishes,
@@ -51,10 +53,12 @@ wishes = st.builds(
     spent=st.floats(0.0, 300.0),
     steps=st.integers(9, 3000).map(fidelities),
     evaluations=st.integers(1, 4),
-    halving=st.sampled_from(["none", "stop", "promote"]),
+    halving=st.sampled_from(["auto", "none", "stop", "promote"]),
     rungs=st.just(1),
+    ranked=st.none() | st.integers(1, 1000),
     seeds=st.integers(0, 5),
     workers=st.integers(0, 4),
+    ray_s=st.floats(0.0, 20.0),
 )
 
 
@@ -93,7 +97,7 @@ def test_more_minutes_never_give_less(wished: Wishes, measured: Measured, times:
     assume(less is not None)
     assert less is not None
     assert more is not None, "what fits into less time fits into more"
-    if more.steps == less.steps:
+    if (more.steps, more.rungs) == (less.steps, less.rungs):
         assert more.seeds >= less.seeds
         if more.seeds == less.seeds:
             assert more.trials >= less.trials
@@ -147,10 +151,36 @@ def test_halving_makes_room_for_more() -> None:
 
 
 def test_two_workers_do_nearly_twice_as_much_but_for_the_start_of_ray() -> None:
-    one = plan_time(replace(WISHES, seconds=3600.0, workers=1), MEASURED)
-    two = plan_time(replace(WISHES, seconds=3600.0, workers=2), MEASURED)
-    assert one.start_s == two.start_s > 0
+    one = plan_time(replace(WISHES, seconds=3600.0, workers=1, ray_s=12.0), MEASURED)
+    two = plan_time(replace(WISHES, seconds=3600.0, workers=2, ray_s=12.0), MEASURED)
+    assert one.start_s == two.start_s == 12.0
     assert 1.9 * one.trials < two.trials < 2.1 * one.trials
+
+
+def test_trials_that_share_the_cores_are_planned_as_slow_as_that_makes_them() -> None:
+    two = replace(WISHES, seconds=3600.0, workers=2)
+    alone = plan_time(two, MEASURED)
+    beside = plan_time(two, replace(MEASURED, slower=1.5))
+    assert beside.trial_s == pytest.approx(1.5 * alone.trial_s)
+    assert beside.trials < alone.trials / 1.4
+    assert (beside.check_s, beside.export_s) == (alone.check_s, alone.export_s), "one at a time"
+
+
+def test_rungs_are_chosen_where_they_rank_and_too_few_trials_fit_without() -> None:
+    auto = replace(WISHES, halving="auto", seeds=1)
+    found = [
+        [
+            plan_time(replace(auto, seconds=60.0 * minutes, ranked=ranked), MEASURED).rungs
+            for minutes in (5, 20)
+        ]
+        for ranked in (None, 99, 33, 101)
+    ]
+    assert found == [
+        [(), ()],
+        [(100,), ()],
+        [(33, 100), ()],
+        [(), ()],
+    ]
 
 
 def test_the_end_of_a_budget_is_planned_for_nothing() -> None:

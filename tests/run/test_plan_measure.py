@@ -36,24 +36,26 @@ def steps_with(run: Run, found: dict[str, Any]) -> tuple[int, ...]:
 
 
 def test_without_a_calibration_a_third_of_the_steps_is_the_least(run: Run) -> None:
-    assert calibrated_steps(run) == ((300, 200, 150, 100), None)
+    assert calibrated_steps(run) == ((300, 200, 150, 100), None, None)
 
 
 @pytest.mark.parametrize(
-    ("taus", "steps"),
+    ("taus", "steps", "least"),
     [
-        ({300: 0.9, 99: 0.8}, (300, 200, 150, 100, 99)),
-        ({300: 0.9, 150: 0.71, 99: 0.5}, (300, 200, 150)),
-        ({300: 0.9, 99: None}, (300,)),
-        ({300: 0.5, 99: 0.4}, (300,)),
-        ({600: 0.9, 300: 0.5}, (300,)),
+        ({300: 0.9, 99: 0.8}, (300, 200, 150, 100, 99), 99),
+        ({300: 0.9, 150: 0.71, 99: 0.5}, (300, 200, 150), 150),
+        ({300: 0.9, 99: None}, (300,), 300),
+        ({300: 0.5, 99: 0.4}, (300,), None),
+        ({600: 0.9, 300: 0.5}, (300,), 600),
     ],
 )
 def test_fewer_steps_than_rank_as_is_asked_are_not_planned(
-    run: Run, taus: dict[int, float | None], steps: tuple[int, ...]
+    run: Run, taus: dict[int, float | None], steps: tuple[int, ...], least: int | None
 ) -> None:
     assert steps_with(run, calibration(run, taus)) == steps
-    assert calibrated_steps(run)[1], "and it is said"
+    _, ranked, said = calibrated_steps(run)
+    assert said, "and it is said"
+    assert ranked == least, "where rungs may stand"
 
 
 @pytest.mark.parametrize("part", ["data", "backbone", "proxy"])
