@@ -1,10 +1,12 @@
 """A detector with anchors: backbone, neck and anchor head; or neck and head on stored features."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
 from nas_fpn.detect.anchor_head import AnchorHead, AnchorLosses, AnchorPredictions, anchor_losses
+from nas_fpn.detect.boxes import KeptCells
 from nas_fpn.detect.cell_anchors import (
     Anchors,
     chosen_anchors,
@@ -42,15 +44,15 @@ class AnchorDetector(nn.Module):
         self.neck = neck
         self.head = head
         self.image_size = image_size
+        strides = tuple(neck.strides)
+        self._anchors = KeptCells(partial(make_anchors, strides=strides, image_size=image_size))
 
     def forward(self, inputs: Tensor | Mapping[int, Tensor]) -> tuple[AnchorPredictions, Anchors]:
         """Predict for images [B, 3, S, S] in 0..1, or for features [B, C, H, W] by level."""
         features = inputs if self.backbone is None else self.backbone(inputs)
         pyramid = self.neck([features[level] for level in self.neck.inputs])
         sizes = [(feature.shape[2], feature.shape[3]) for feature in pyramid]
-        device = pyramid[0].device
-        anchors = make_anchors(sizes, self.neck.strides, image_size=self.image_size, device=device)
-        return self.head(pyramid), anchors
+        return self.head(pyramid), self._anchors(sizes, pyramid[0].device)
 
     @property
     def rule(self) -> tuple[object, ...]:

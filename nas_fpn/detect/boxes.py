@@ -7,11 +7,16 @@ and a box is told by its four distances from that point, counted in the level's 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "boxes_to_distances", "distances_to_boxes", "make_grid"]
+__all__ = ["Grid", "KeptCells", "boxes_to_distances", "distances_to_boxes", "make_grid"]
+
+Sizes = Sequence[tuple[int, int]]
+AnyCells = TypeVar("AnyCells")
+MadeCells = TypeVar("MadeCells", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,33 @@ def make_grid(
         for count, stride in zip(counts, strides, strict=True)
     ]
     return Grid(torch.cat(points), torch.cat(per_point), counts)
+
+
+class Make(Protocol[MadeCells]):
+    """Makes the cells of feature maps with these sizes (height, width), finest first."""
+
+    def __call__(self, sizes: Sizes, /, *, device: torch.device) -> MadeCells: ...
+
+
+class KeptCells(Generic[AnyCells]):
+    """The cells (a grid, anchors) of the sizes and device last asked for, made once.
+
+    To make them takes dozens of small operations, and for anchors numbers from the host, which a
+    step that is captured cannot read.
+    """
+
+    def __init__(self, make: Make[AnyCells]) -> None:
+        self._make = make
+        self._of: tuple[Sizes, torch.device] | None = None
+        self._cells: AnyCells | None = None
+
+    def __call__(self, sizes: Sizes, device: torch.device) -> AnyCells:
+        """Those of ``sizes`` on ``device``."""
+        if self._cells is None or self._of != (sizes, device):
+            with torch.inference_mode(mode=False):  # whoever asks first, a training may ask next
+                self._cells = self._make(sizes, device=device)
+            self._of = (sizes, device)
+        return self._cells
 
 
 def distances_to_boxes(distances: Tensor, points: Tensor, strides: Tensor) -> Tensor:

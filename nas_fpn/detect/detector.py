@@ -1,11 +1,12 @@
 """A detector in one piece: backbone, neck and dense head; or neck and head on stored features."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor, nn
 
-from nas_fpn.detect.boxes import Grid, make_grid
+from nas_fpn.detect.boxes import Grid, KeptCells, make_grid
 from nas_fpn.detect.decode import decode
 from nas_fpn.detect.evaluate import Detections
 from nas_fpn.detect.head import DenseHead, Predictions
@@ -59,6 +60,7 @@ class Detector(nn.Module):
         self.neck = neck
         self.head = head
         self.ranges = tuple(ranges or size_ranges(neck.levels, image_size))
+        self._grid = KeptCells(partial(make_grid, strides=tuple(neck.strides)))
         if len(self.ranges) != len(head.levels):
             raise ValueError(
                 f"ranges must have one entry per level {head.levels}, but got {self.ranges}"
@@ -69,7 +71,7 @@ class Detector(nn.Module):
         features = inputs if self.backbone is None else self.backbone(inputs)
         pyramid = self.neck([features[level] for level in self.neck.inputs])
         sizes = [(feature.shape[2], feature.shape[3]) for feature in pyramid]
-        return self.head(pyramid), make_grid(sizes, self.neck.strides, device=pyramid[0].device)
+        return self.head(pyramid), self._grid(sizes, pyramid[0].device)
 
     @property
     def rule(self) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ which box a point of it learns: that is worked out when a row is first seen, and
 all trials of the process.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from nas_fpn.proxy.bank import Split
 
-__all__ = ["Feed", "Memory", "memory_of", "placed"]
+__all__ = ["Feed", "Memory", "Table", "memory_of", "placed"]
 
 CHUNK = 64  # rows assigned at once on a device that works best unasked
 TABLES = 8  # of pyramids that are remembered at a time; necks of a run share one or two
@@ -69,7 +70,7 @@ class Memory:
 
     def __init__(self, split: Split) -> None:
         self._split = split
-        self._tables: dict[tuple[object, ...], _Table] = {}
+        self._tables: dict[tuple[object, ...], Table] = {}
 
     def index(
         self,
@@ -84,15 +85,20 @@ class Memory:
         ``assign(cells, boxes, labels)`` says so of any rows; ``rule`` is what it depends on beside
         the counts of ``cells``.
         """
-        key = (rule, cells.counts)
+        table = self.table(cells.counts, rule=rule)
+        return table.index(rows, lambda *truth: assign(cells, *truth))
+
+    def table(self, counts: tuple[int, ...], *, rule: tuple[object, ...]) -> "Table":
+        """What is remembered of one pyramid; whoever holds it has it after it is forgotten here."""
+        key = (rule, counts)
         if key not in self._tables:
             if len(self._tables) == TABLES:
                 del self._tables[next(iter(self._tables))]
-            self._tables[key] = _Table(self._split, points=sum(cells.counts))
-        return self._tables[key].index(rows, lambda *truth: assign(cells, *truth))
+            self._tables[key] = Table(self._split, points=sum(counts))
+        return self._tables[key]
 
 
-class _Table:
+class Table:
     """The memory of one pyramid, a byte or two for each point of each row."""
 
     def __init__(self, split: Split, *, points: int) -> None:
@@ -104,7 +110,10 @@ class _Table:
         self._whole = False
 
     def index(self, rows: Tensor, assign: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Those of ``rows``; those not seen before are assigned now, on a CUDA device all."""
+        """What the points of ``rows`` learn, int64 [B, P], as ``assign(boxes, labels)`` says.
+
+        Rows not seen before are assigned now, on a CUDA device all.
+        """
         if not self._whole:
             asked = rows if rows.device.type == "cpu" else torch.arange(len(self._known))
             new = asked[~self._known[asked]].unique()
@@ -116,6 +125,8 @@ class _Table:
         for part in new.to(self._index.device).split(CHUNK):
             found = assign(self._split.boxes[part], self._split.labels[part])
             self._index[part] = found.to(self._index.dtype)
+        if self._index.device.type == "cuda":  # trainings on other streams read it unasked
+            torch.cuda.current_stream(self._index.device).synchronize()
         self._known[new] = True
         self._whole = bool(self._known.all())
 
@@ -130,12 +141,20 @@ def memory_of(split: Split) -> Memory:
 def placed(split: Split, device: torch.device) -> Split:
     """The split on the device if it takes less than half of its free memory, else as it is.
 
-    One copy in a process, for all its trials.
+    One copy in a process, for all its trials. A warning says that it stays where it is: features
+    then cross at every step, and no step can be captured.
     """
     if device.type != "cuda":
         return split
     size = sum(f.numel() * f.element_size() for f in split.features.values())
-    if size > torch.cuda.mem_get_info(device)[0] / 2:
+    free = torch.cuda.mem_get_info(device)[0]
+    if size > free / 2:
+        warnings.warn(
+            f"{size / 1e9:.1f} GB of features stay in the host's memory, since {device} has "
+            f"{free / 1e9:.1f} GB free and half of it is kept for training; steps are slower",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return split
     return replace(
         split,

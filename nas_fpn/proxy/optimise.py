@@ -6,14 +6,16 @@ reports nothing is read from the device, so that it never waits for the host.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from nas_fpn.proxy.checkpoint import Checkpoint, restore, store
+from nas_fpn.proxy.graph import Recorder, Recording
 from nas_fpn.record import Report
 
 __all__ = ["Schedule", "draw_order", "is_out_of_memory", "optimise"]
@@ -61,10 +63,11 @@ def optimise(
     model: nn.Module,
     schedule: Schedule,
     *,
-    loss: Callable[[int], Tensor | Iterator[Tensor]],
+    loss: Callable[[int], Tensor | Iterable[Tensor]],
     evaluate: Callable[[], Mapping[str, float]],
     halve: Callable[[], bool] | None = None,
     checkpoint: Checkpoint | None = None,
+    recorder: Recorder | None = None,
 ) -> Iterator[Report]:
     """Train ``model`` in place; report what ``evaluate()`` says, and "loss", its mean since.
 
@@ -72,6 +75,11 @@ def optimise(
     which each is let go before the next. Where memory is out and ``halve()`` says that the parts
     are smaller from now on, the step begins anew. Raises ``FloatingPointError`` at the next report
     if a loss or a gradient was not finite, naming the step.
+
+    A ``recorder`` captures forward and backward and replays them (:mod:`nas_fpn.proxy.graph`).
+    ``loss(step)`` then gives parts that can be gone through again: the call puts what the step
+    needs in place, and the parts are computed from there, with no other trace of the step. Where
+    an evaluation has no memory beside the graph, it is let go.
 
     With a ``checkpoint`` the training goes on from it, and on a CPU its reports are those of one
     that was never put aside, bit for bit. It ends at the checkpoint's pause, which must be one of
@@ -85,51 +93,81 @@ def optimise(
     first_bad = torch.full((), schedule.steps, device=device)
     total, since = torch.zeros((), device=device), 0
     report_at = schedule.report_at()
+    recording = None if recorder is None else Recording(model, recorder)
     model.train()
-    for step in range(first, schedule.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(step)
-        value = _gradients(optimiser, loss, step, halve)
-        norm = nn.utils.clip_grad_norm_(parameters, schedule.clip)
-        optimiser.step()
-        is_bad = ~(value + norm).isfinite()
-        first_bad = torch.where(is_bad, first_bad.clamp(max=step), first_bad)
-        total, since = total + value, since + 1
-        if step + 1 in report_at:
-            _check(int(first_bad), schedule)
-            model.eval()
-            scores = {**evaluate(), "loss": float(total) / since}
-            model.train()
-            total, since = torch.zeros_like(total), 0
-            report = Report(step + 1, scores, before + time.perf_counter() - began)
-            if checkpoint is not None and step + 1 == checkpoint.pause:
-                store(checkpoint, model, optimiser, steps=step + 1, seconds=report.seconds)
+    try:
+        for step in range(first, schedule.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate_at(step)
+            value = _gradients(optimiser, loss, step, halve, recording)
+            norm = nn.utils.clip_grad_norm_(parameters, schedule.clip)
+            optimiser.step()
+            is_bad = ~(value + norm).isfinite()
+            first_bad = torch.where(is_bad, first_bad.clamp(max=step), first_bad)
+            total, since = total + value, since + 1
+            if step + 1 in report_at:
+                _check(int(first_bad), schedule)
+                model.eval()
+                scores = {**_scores(evaluate, recording), "loss": float(total) / since}
+                model.train()
+                total, since = torch.zeros_like(total), 0
+                report = Report(step + 1, scores, before + time.perf_counter() - began)
+                if checkpoint is not None and step + 1 == checkpoint.pause:
+                    store(checkpoint, model, optimiser, steps=step + 1, seconds=report.seconds)
+                    yield report
+                    return
                 yield report
-                return
-            yield report
+    finally:
+        if recording is not None:
+            recording.close()
 
 
 def _gradients(
     optimiser: torch.optim.Optimizer,
-    loss: Callable[[int], Tensor | Iterator[Tensor]],
+    loss: Callable[[int], Tensor | Iterable[Tensor]],
     step: int,
     halve: Callable[[], bool] | None,
+    recording: Recording | None,
 ) -> Tensor:
     """Leave the gradients of a step with the parameters; return its loss."""
     while True:
         given = loss(step)
-        optimiser.zero_grad()
+        run = partial(_backward, optimiser, given)
         try:
-            values = []
-            for part in [given] if isinstance(given, Tensor) else given:
-                part.backward()
-                values.append(part.detach())
-            return values[0] if len(values) == 1 else torch.stack(values).sum()
+            return run() if recording is None else recording(run)
         except RuntimeError as fault:
             if not is_out_of_memory(fault) or halve is None or not halve():
                 raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if recording is not None:
+            recording.restart()
+        _empty_cache()
+
+
+def _backward(optimiser: torch.optim.Optimizer, given: Tensor | Iterable[Tensor]) -> Tensor:
+    optimiser.zero_grad()
+    values = []
+    for part in [given] if isinstance(given, Tensor) else given:
+        part.backward()
+        values.append(part.detach())
+    return values[0] if len(values) == 1 else torch.stack(values).sum()
+
+
+def _scores(
+    evaluate: Callable[[], Mapping[str, float]], recording: Recording | None
+) -> Mapping[str, float]:
+    try:
+        return evaluate()
+    except RuntimeError as fault:
+        if recording is None or not recording.replays or not is_out_of_memory(fault):
+            raise
+    recording.refuse("an evaluation has no memory beside it")
+    _empty_cache()
+    return evaluate()
+
+
+def _empty_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(fault: RuntimeError) -> bool:

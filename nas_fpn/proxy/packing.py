@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -208,7 +208,7 @@ def _work() -> None:
     training = prepare_training(neck, bank, settings, seed=asked["seed"])
     done, began = 0, 0.0
 
-    def loss(step: int) -> Iterator[Tensor]:
+    def loss(step: int) -> Iterable[Tensor]:
         nonlocal done, began
         if step == WARM:
             print("ready", flush=True)
@@ -222,7 +222,9 @@ def _work() -> None:
 
     plan = proxy_schedule(settings.model_copy(update={"steps": sys.maxsize, "evaluations": 1}))
     try:
-        for _ in optimise(training.detector, plan, loss=loss, evaluate=dict):
+        for _ in optimise(
+            training.detector, plan, loss=loss, evaluate=dict, recorder=training.recorder
+        ):
             pass
     except _TimeIsUp:
         print(done / (perf_counter() - began), flush=True)

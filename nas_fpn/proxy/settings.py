@@ -134,3 +134,6 @@ class ProxySettings(BaseModel):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="that neck and head compute in; the losses always in float32"
     )
+    graphs: bool = Field(
+        True, description="on a CUDA device: replay a step captured once instead of launching it"
+    )

@@ -4,7 +4,7 @@ All candidates of a run meet the same numbers (common random numbers): the head 
 same weights, and each step sees the same images in the same views, whatever the neck.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ from nas_fpn.detect.head import DenseHead
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.checkpoint import Checkpoint
-from nas_fpn.proxy.feeding import Feed, memory_of, placed
+from nas_fpn.proxy.feeding import Feed, Table, memory_of, placed
+from nas_fpn.proxy.graph import CudaRecorder, Recorder
 from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
@@ -64,6 +65,7 @@ def train(
             evaluate=training.evaluate,
             halve=training.halve,
             checkpoint=checkpoint,
+            recorder=training.recorder,
         )
     finally:
         training.detector.to(memory_format=torch.contiguous_format)
@@ -74,13 +76,28 @@ class Training:
     """A training about to begin: the detector on its device, the loss of a step, the scores.
 
     The loss of a step comes in parts, of which each takes its memory when it is asked for;
-    ``halve()`` doubles their number, and says whether there are images for so many.
+    ``halve()`` doubles their number, and says whether there are images for so many. All parts read
+    the same tensor of rows, which the call fills, so that a ``recorder`` can capture them; it is
+    None where a step cannot be captured or shall not be.
     """
 
     detector: Detector | AnchorDetector
-    loss: Callable[[int], Iterator[Tensor]]
+    loss: Callable[[int], Iterable[Tensor]]
     evaluate: Callable[[], dict[str, float]]
     halve: Callable[[], bool]
+    recorder: Recorder | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    """The loss of the images ``rows``, in so many parts, each computed when it is asked for."""
+
+    rows: Tensor
+    number: int
+    share: Callable[[Tensor, Tensor], Tensor]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.share(some, self.rows) for some in self.rows.chunk(self.number))
 
 
 def prepare_training(
@@ -115,10 +132,18 @@ def prepare_training(
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=low)
 
     parts = 1  # of a batch, one after another
+    rows = order[0].clone()  # of the step, always the same tensor
+    table: Table | None = None  # held here: a captured step reads it whatever the memory forgets
 
-    def loss(step: int) -> Iterator[Tensor]:
-        rows = order[step]
-        return (share(some, rows) for some in rows.chunk(parts))
+    def loss(step: int) -> Iterable[Tensor]:
+        rows.copy_(order[step])
+        return _Parts(rows, parts, share)
+
+    def learnt(those: Tensor, cells: Any) -> Tensor:
+        nonlocal table
+        if table is None:
+            table = memory.table(cells.counts, rule=detector.rule)
+        return table.index(those, lambda *truth: detector.assign(cells, *truth)).to(device)
 
     def share(some: Tensor, rows: Tensor) -> Tensor:
         """What the images ``some`` of a batch add to its loss."""
@@ -126,11 +151,9 @@ def prepare_training(
 
         def assign(cells: Any) -> Tensor:
             nonlocal weight
-            found, whole = (
-                memory.index(those, cells, rule=detector.rule, assign=detector.assign).to(device)
-                for those in (some, rows)
-            )
-            weight = detector.share(found, whole)
+            found = learnt(some, cells)
+            if len(some) < len(rows):
+                weight = detector.share(found, learnt(rows, cells))
             return found
 
         boxes, labels = data.boxes[some].to(device), data.labels[some].to(device)
@@ -148,7 +171,9 @@ def prepare_training(
         with precision():
             return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
 
-    return Training(detector, loss, evaluate, halve)
+    resident = data.boxes.device.type == "cuda"
+    recorder = CudaRecorder(device) if resident and settings.graphs else None
+    return Training(detector, loss, evaluate, halve, recorder)
 
 
 def make_detector(

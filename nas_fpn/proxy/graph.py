@@ -1,0 +1,188 @@
+"""A step captured as a CUDA graph: its hundreds of small kernels are launched as one.
+
+On a fast device a small neck's step is over sooner than its kernels can be launched one by one. So
+the first steps of a training are made as they come, then one is captured (Nguyen et al. 2021,
+"Accelerating PyTorch with CUDA Graphs"), which does nothing, and replayed from there on. Only
+forward and backward are captured: clipping, the optimiser and the check for numbers that are not
+finite follow each replay.
+
+What is captured reads and writes the same memory at every replay. So what differs between steps
+must be copied there before (the rows of the bank), no value may be read back, and no gradient may
+be set to None in between, for it lives in the graph's own memory.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["WARM", "CudaRecorder", "Recorder", "Recording"]
+
+WARM = 3  # steps before a capture, as torch asks: libraries choose algorithms, buffers are made
+AGREE = 0.01  # of the gradients' norm, that a replay may be off: some sums are in no fixed order
+
+Run = Callable[[], Tensor]
+
+_ONE_AT_A_TIME = threading.Lock()  # captures of a process; replays run side by side
+
+
+class Recorder(Protocol):
+    """What captures: CUDA, or a test's stand-in."""
+
+    def eager(self, run: Run) -> Tensor:
+        """``run()``, where and as a capture of it would run."""
+
+    def record(self, run: Run) -> Run:
+        """Capture ``run()`` without doing it; give what does the same whenever it is called.
+
+        Raises RuntimeError where it cannot be captured.
+        """
+
+
+class CudaRecorder:
+    """Captures on a stream beside the current one, or on that where it is no default stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def eager(self, run: Run) -> Tensor:
+        """``run()`` on the stream that is captured on, between what was asked before and after."""
+        here, side = self._streams()
+        side.wait_stream(here)
+        with torch.cuda.stream(side):
+            value = run()
+        here.wait_stream(side)
+        return value
+
+    def record(self, run: Run) -> Run:
+        """Capture ``run()``; its gradients and its value stay where the capture put them."""
+        here, side = self._streams()
+        graph = torch.cuda.CUDAGraph()
+        # Only calls of this thread can spoil it: other threads may train at the same time.
+        captured = torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local")
+        with _ONE_AT_A_TIME:
+            try:
+                with captured:
+                    value = run()
+            finally:
+                torch.cuda.set_stream(here)  # where ending fails, older torch stays on the other
+
+        def replay() -> Tensor:
+            graph.replay()
+            return value
+
+        return replay
+
+    def _streams(self) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
+        here = torch.cuda.current_stream(self._device)
+        default = torch.cuda.default_stream(self._device)
+        return here, _side_stream(self._device) if here == default else here
+
+
+class Recording:
+    """Makes the gradients of a training's steps: of the first as they come, of others by replay.
+
+    ``model`` is what is trained. The first replay is of a step that was just made without, and is
+    held against it; only one that gives the same gradients is gone on with. Where there is none
+    the training goes on as it began, with the same numbers, and one RuntimeWarning says why.
+    """
+
+    def __init__(self, model: nn.Module, recorder: Recorder) -> None:
+        self._model = model
+        self._recorder = recorder
+        self._warm = 0
+        self._replay: Run | None = None
+        self._refused = False
+
+    @property
+    def replays(self) -> bool:
+        """Whether the next step is a replay."""
+        return self._replay is not None
+
+    def __call__(self, run: Run) -> Tensor:
+        """Leave with the parameters the gradients that ``run()`` would; give its value, a scalar.
+
+        ``run()`` begins by setting all gradients to None, and depends on the step by the contents
+        of tensors alone, which are the same tensors each time.
+        """
+        if self._replay is not None:
+            return self._replay()
+        if self._refused:
+            return run()
+        value = self._recorder.eager(run)
+        self._warm += 1
+        return value if self._warm < WARM else self._captured(run, value)
+
+    def restart(self) -> None:
+        """What ``run()`` does is another thing from now on: capture it anew."""
+        self._warm, self._replay = 0, None
+
+    def close(self) -> None:
+        """Let go of the graph and of the gradients, which lie in its memory."""
+        self._replay = None
+        for parameter in self._model.parameters():
+            parameter.grad = None
+
+    def refuse(self, why: str) -> None:
+        """Let go of the graph, make all further steps without, and say ``why``."""
+        self.close()
+        self._refused = True
+        warnings.warn(
+            "the steps of this training are not replayed from a CUDA graph, which makes them "
+            f"slower and changes no number: {why}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def _captured(self, run: Run, value: Tensor) -> Tensor:
+        """Capture the step that was just made, replay it once, and compare."""
+        parameters = list(self._model.parameters())
+        made = [parameter.grad for parameter in parameters]
+        buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
+        try:
+            replay = self._recorder.record(run)
+            again = replay()
+        except RuntimeError as fault:
+            why = f"it cannot be captured ({str(fault).strip().splitlines()[0]})"
+        else:
+            _put_back(buffers)
+            now = [parameter.grad for parameter in parameters]
+            if _agree([value, *made], [again, *now]):
+                self._replay = replay
+                return again
+            why = "its first replay gives other gradients than the step itself"
+        _put_back(buffers)
+        self.refuse(why)
+        for parameter, gradient in zip(parameters, made, strict=True):
+            parameter.grad = gradient
+        return value
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all trainings of a process: libraries keep some memory for each that they see."""
+    return torch.cuda.Stream(device)
+
+
+@torch.no_grad()
+def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
+    """A step moves statistics of norms once, however often it was made."""
+    for buffer, before in buffers:
+        buffer.copy_(before)
+
+
+@torch.no_grad()
+def _agree(made: list[Tensor | None], now: list[Tensor | None]) -> bool:
+    """Whether each tensor list is the other, but for the order of sums."""
+    pairs = [(a, b) for a, b in zip(made, now, strict=True) if a is not None and b is not None]
+    if any((a is None) != (b is None) for a, b in zip(made, now, strict=True)):
+        return False
+    (value, again), gradients = pairs[0], pairs[1:]
+    whole = nn.utils.get_total_norm([a for a, _ in gradients])
+    apart = nn.utils.get_total_norm([a - b for a, b in gradients])
+    close = (apart <= AGREE * whole) & ((value - again).abs() <= AGREE * value.abs())
+    return bool(close)

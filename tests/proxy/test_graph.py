@@ -1,0 +1,334 @@
+"""A step replayed from where it was captured is the step itself; what cannot be is said."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nas_fpn.detect.dataset import Category
+from nas_fpn.language import find_neck, lower, parse
+from nas_fpn.necks import Neck
+from nas_fpn.proxy.bank import Bank, Split
+from nas_fpn.proxy.checkpoint import Checkpoint
+from nas_fpn.proxy.feeding import Feed, placed
+from nas_fpn.proxy.graph import WARM, Recorder, Run
+from nas_fpn.proxy.optimise import optimise
+from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.train import make_detector, prepare_training, proxy_schedule, train
+from nas_fpn.record import Report
+
+SIZE, LEVELS, CLASSES, BOXES = 64, (2, 3, 4, 5), 2, 3
+NECKS = sorted(path.stem for path in find_neck("fpn").parent.glob("*.neck"))
+FEW = ("fpn", "yolox")  # the second has batch norms, whose statistics a step moves
+SETTINGS = ProxySettings(
+    image_size=SIZE, steps=WARM + 3, batch_size=2, views=1, head_width=8, evaluations=2
+)
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def make_split(rows: int, seed: int) -> Split:
+    g = torch.Generator().manual_seed(seed)
+    corner = torch.rand(rows, BOXES, 2, generator=g) * 30
+    return Split(
+        {k: torch.randn(rows, 8, SIZE >> k, SIZE >> k, generator=g) for k in LEVELS},
+        boxes=torch.cat((corner, corner + 10 + torch.rand(rows, BOXES, 2, generator=g) * 20), 2),
+        labels=torch.randint(CLASSES, (rows, BOXES), generator=g),
+        image_ids=torch.arange(rows),
+        scales=torch.ones(rows),
+    )
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    train, val = make_split(6, 0), make_split(2, 1)
+    boxes = [
+        (image, box, label)
+        for image in range(2)
+        for box, label in zip(val.boxes[image].tolist(), val.labels[image].tolist(), strict=True)
+    ]
+    truth = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE} for i in range(2)
+        ],
+        "annotations": [
+            {
+                "id": number + 1,
+                "image_id": image,
+                "category_id": label + 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": (x1 - x0) * (y1 - y0),
+                "iscrowd": 0,
+            }
+            for number, (image, (x0, y0, x1, y1), label) in enumerate(boxes)
+        ],
+        "categories": [{"id": c + 1, "name": str(c)} for c in range(CLASSES)],
+    }
+    return Bank(
+        path=Path("nowhere"),
+        key="fake",
+        levels=LEVELS,
+        channels=dict.fromkeys(LEVELS, 8),
+        image_size=SIZE,
+        categories=tuple(Category(c + 1, str(c)) for c in range(CLASSES)),
+        train=train,
+        val=val,
+        test=val,
+        truth={"val": truth, "test": truth},
+    )
+
+
+def build(name: str) -> Neck:
+    """A shipped neck, narrow."""
+    text = re.sub(r"width \d+", "width 16", find_neck(name).read_text(encoding="utf-8"))
+    architecture = parse(text)
+    return Neck(architecture, (8,) * len(lower(architecture).inputs), seed=0)
+
+
+class Again:
+    """Captures nothing: a replay goes through the step again, on what the step now reads."""
+
+    def __init__(self) -> None:
+        self.eager_steps = self.replays = self.captures = 0
+
+    def eager(self, run: Run) -> Tensor:
+        self.eager_steps += 1
+        return run()
+
+    def record(self, run: Run) -> Run:
+        self.captures += 1
+
+        def replay() -> Tensor:
+            self.replays += 1
+            return run()
+
+        return replay
+
+
+def reports(
+    bank: Bank,
+    neck: Neck,
+    recorder: Recorder | None,
+    settings: ProxySettings = SETTINGS,
+    checkpoint: Checkpoint | None = None,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+) -> list[Report]:
+    training = prepare_training(neck, bank, settings, seed=3)
+    found = optimise(
+        training.detector,
+        proxy_schedule(settings, (4,)),
+        loss=training.loss,
+        evaluate=evaluate or training.evaluate,
+        halve=training.halve,
+        checkpoint=checkpoint,
+        recorder=recorder,
+    )
+    return [replace(report, seconds=0.0) for report in found]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in NECKS]
+)
+def test_replayed_steps_are_the_steps_themselves_bit_for_bit(bank: Bank, name: str) -> None:
+    recorder = Again()
+    one, other = build(name), build(name)
+    assert reports(bank, one, recorder) == reports(bank, other, None)
+    assert (recorder.eager_steps, recorder.captures) == (WARM, 1)
+    assert recorder.replays == 1 + SETTINGS.steps - WARM  # the first is held against its step
+    theirs = other.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("head", ["fcos", "retinanet"])
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in NECKS]
+)
+def test_a_step_reads_nothing_back_and_nothing_of_the_host(name: str, head: str) -> None:
+    """On the meta device there is no value to read; numbers of the host come by torch.tensor."""
+    settings = SETTINGS.model_copy(update={"head": head})
+    detector = make_detector(build(name), settings, num_classes=CLASSES, seed=0).to("meta")
+    meta = torch.device("meta")
+    whole = make_split(6, 0)
+    split = replace(
+        whole,
+        features={level: feature.to(meta) for level, feature in whole.features.items()},
+        boxes=whole.boxes.to(meta),
+        labels=whole.labels.to(meta),
+    )
+    feed, rows = Feed(split, detector.neck.inputs, meta), torch.zeros(2, dtype=torch.int64).to(meta)
+
+    def step() -> None:
+        boxes, labels = split.boxes[rows], split.labels[rows]
+        detector.losses(
+            feed(rows),
+            boxes,
+            labels,
+            assign=lambda cells: torch.zeros(
+                2, sum(cells.counts), dtype=torch.int64, device="meta"
+            ),
+        ).total.backward()
+
+    step()
+    with NothingOfTheHost():
+        step()
+
+
+class NothingOfTheHost(TorchFunctionMode):
+    """Refuses to make tensors of Python's numbers, which cross to the device from the host."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        assert func not in (torch.tensor, torch.as_tensor, torch.from_numpy)
+        return func(*args, **(kwargs or {}))
+
+
+class Refuses(Again):
+    def record(self, run: Run) -> Run:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+
+class Wrong(Again):
+    """Its replays lose a gradient's sign."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def record(self, run: Run) -> Run:
+        def replay() -> Tensor:
+            value = run()
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.abs_()
+            return value
+
+        return replay
+
+
+@pytest.mark.parametrize(
+    ("recorder", "why"),
+    [
+        (lambda _: Refuses(), r"cannot be captured \(operation not permitted when .* capturing\)"),
+        (Wrong, "its first replay gives other gradients than the step itself"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said_and_trained_without(
+    bank: Bank, recorder: Callable[[nn.Module], Recorder], why: str
+) -> None:
+    one, other = build("yolox"), build("yolox")
+    with pytest.warns(RuntimeWarning, match=f"not replayed from a CUDA graph, .*: .*{why}"):
+        found = reports(bank, one, recorder(one))
+    assert found == reports(bank, other, None)
+    theirs = other.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
+
+
+@contextmanager
+def room_for(neck: Neck, images: int) -> Iterator[None]:
+    """More images than so many at once are too many, in training."""
+
+    def look(module: nn.Module, given: tuple[list[Tensor]]) -> None:
+        if module.training and len(given[0][0]) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    handle = neck.register_forward_pre_hook(look)
+    yield
+    handle.remove()
+
+
+def test_a_batch_without_room_is_captured_in_parts(bank: Bank) -> None:
+    settings = SETTINGS.model_copy(update={"batch_size": 4, "steps": WARM + 2})
+    recorder, one, other = Again(), build("fpn"), build("fpn")
+    with room_for(one, 2), room_for(other, 2):
+        assert reports(bank, one, recorder, settings) == reports(bank, other, None, settings)
+    assert recorder.captures == 1
+    assert recorder.eager_steps == 1 + WARM  # the one that failed
+
+
+def test_a_training_goes_on_from_a_checkpoint_and_is_captured_anew(
+    bank: Bank, tmp_path: Path
+) -> None:
+    whole = reports(bank, build("yolox"), None)
+    parts = []
+    for begin, pause in ((0, 4), (4, None)):
+        checkpoint = Checkpoint(tmp_path, 0, "this one", begin, pause)
+        parts += reports(bank, build("yolox"), Again(), checkpoint=checkpoint)
+    assert parts == whole
+
+
+def test_a_graph_makes_room_for_an_evaluation(bank: Bank) -> None:
+    recorder = Again()
+    asked = []
+
+    def evaluate() -> dict[str, float]:
+        asked.append(recorder.replays)
+        if len(asked) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return {}
+
+    with pytest.warns(RuntimeWarning, match="an evaluation has no memory beside it"):
+        found = reports(bank, build("fpn"), recorder, evaluate=evaluate)
+    assert [r.scores for r in found] == [
+        r.scores for r in reports(bank, build("fpn"), None, evaluate=dict)
+    ]
+    assert asked[1] == asked[2] == recorder.replays  # none afterwards
+
+
+def test_gradients_are_let_go_with_the_graph(bank: Bank) -> None:
+    neck = build("fpn")
+    reports(bank, neck, Again())
+    assert all(parameter.grad is None for parameter in neck.parameters())
+
+
+def test_no_recorder_on_a_cpu(bank: Bank) -> None:
+    assert prepare_training(build("fpn"), bank, SETTINGS, seed=0).recorder is None
+
+
+@CUDA
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", [*FEW, "nas_fpn", "opanas"])
+def test_a_captured_training_is_the_eager_one(bank: Bank, name: str, precision: str) -> None:
+    last = []
+    for graphs in (True, False):
+        settings = SETTINGS.model_copy(
+            update={"device": "cuda", "precision": precision, "graphs": graphs, "steps": 30}
+        )
+        assert (
+            prepare_training(build(name), bank, settings, seed=3).recorder is not None
+        ) is graphs
+        *_, report = train(build(name), bank, settings, seed=3)  # a refusal would be a warning
+        last.append(report.scores["loss"])
+    assert last[0] == pytest.approx(last[1], rel=2e-2)
+
+
+@CUDA
+@pytest.mark.parametrize("name", ["fpn", "nas_fpn"])
+def test_a_capture_is_made_anew_for_each_training(bank: Bank, name: str) -> None:
+    settings = SETTINGS.model_copy(update={"device": "cuda", "steps": WARM, "evaluations": 1})
+    training = prepare_training(build(name), bank, settings, seed=3)
+    assert placed(bank.train, torch.device("cuda")).boxes.is_cuda
+    moments = []
+
+    def now() -> None:
+        torch.cuda.synchronize()
+        moments.append(perf_counter())
+
+    def loss(step: int) -> Iterable[Tensor]:
+        now()
+        return training.loss(step)
+
+    def end() -> dict[str, float]:
+        now()
+        return {}
+
+    plan, recorder = proxy_schedule(settings), training.recorder
+    list(optimise(training.detector, plan, loss=loss, evaluate=end, recorder=recorder))
+    print(f"{name}: a step with its capture takes {moments[-1] - moments[-2]:.3f} s")
