@@ -1,12 +1,13 @@
 """From what a dense head says to boxes in the pixels of the original images, a batch at once.
 
 As in FCOS (arXiv:1904.01355) and torchvision: the best cells of each level, then non-maximum
-suppression per image and class.
+suppression per image and class. Elsewhere than on a CPU three values are waited for in a batch: how
+many candidates there are, how many stay, and the detections themselves, in one piece.
 """
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from nas_fpn.detect.boxes import Grid, distances_to_boxes
 from nas_fpn.detect.evaluate import Detections
@@ -69,16 +70,44 @@ def suppress(
     size = boxes[..., 2:] - boxes[..., :2]
     image, place = ((scores > threshold) & (size > 0).all(dim=2)).nonzero(as_tuple=True)
     scores, boxes, labels = scores[image, place], boxes[image, place], labels[image, place]
-    group = image * num_classes + labels
-    keep = batched_nms(boxes, scores, group, overlap)  # best first over all images
-    keep = keep[image[keep].argsort(stable=True)]
-    keep = keep[_rank_in_run(image[keep]) < most]
+    keep = apart_nms(boxes, scores, image * num_classes + labels, overlap)
+    kept = (boxes, scores[:, None], labels[:, None], image[:, None])
+    rows = torch.cat([part.to(boxes) for part in kept], dim=1)[keep].cpu()  # [n, 7]
+    image = rows[:, 6].long()
+    order = image.argsort(stable=True)  # best first over all images until here
+    order = order[_rank_in_run(image[order]) < most]
+    rows = rows[order]
     return Detections(
-        image_ids=image_ids[image[keep].cpu()],
-        boxes=boxes[keep].cpu(),
-        scores=scores[keep].cpu(),
-        labels=labels[keep].cpu(),
+        image_ids=image_ids[rows[:, 6].long()],
+        boxes=rows[:, :4].contiguous(),
+        scores=rows[:, 4].contiguous(),
+        labels=rows[:, 5].long(),
     )
+
+
+def apart_nms(boxes: Tensor, scores: Tensor, group: Tensor, overlap: float) -> Tensor:
+    """Non-maximum suppression within each group: the places that stay, best first.
+
+    ``boxes`` [n, 4] begin at 0 or beyond; ``scores`` [n]; ``group`` int64 [n].
+    """
+    if boxes.device.type == "cpu":
+        kept: Tensor = batched_nms(
+            boxes, scores, group, overlap
+        )  # group by group if there are many
+        return kept
+    return shifted_nms(boxes, scores, group, overlap)
+
+
+def shifted_nms(boxes: Tensor, scores: Tensor, group: Tensor, overlap: float) -> Tensor:
+    """:func:`apart_nms` in one call, each group shifted to a place of its own.
+
+    In 64 bits: torchvision shifts in 32, in which boxes of thousands of groups lose their
+    fractions, and from 25,000 boxes on it goes group by group.
+    """
+    exact = boxes.double()
+    span = exact.max() + 1 if len(exact) else 1.0
+    kept: Tensor = nms(exact + (group.double() * span)[:, None], scores.double(), overlap)
+    return kept
 
 
 def best_of_levels(

@@ -6,9 +6,10 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import batched_nms
 
 from nas_fpn.detect.boxes import Grid, boxes_to_distances, make_grid
-from nas_fpn.detect.decode import decode
+from nas_fpn.detect.decode import decode, shifted_nms
 from nas_fpn.detect.evaluate import Detections
 from nas_fpn.detect.head import Predictions
 
@@ -123,3 +124,17 @@ def test_nothing_above_the_threshold_is_no_detection() -> None:
     found = decode(predictions, grid, **whole_images(1))
     assert found.boxes.shape == (0, 4)
     assert found.labels.dtype == found.image_ids.dtype == torch.int64
+
+
+@pytest.mark.parametrize(("groups", "side"), [(1, 64.0), (3, 64.0), (2000, 4096.0)])
+def test_suppression_in_one_call_is_that_group_by_group(groups: int, side: float) -> None:
+    g = torch.Generator().manual_seed(groups)
+    corner = torch.rand(1500, 2, generator=g) * side
+    boxes = torch.cat((corner, corner + torch.rand(1500, 2, generator=g) * 40 + 1), dim=1)
+    boxes = torch.cat((boxes, boxes + torch.rand(1500, 4, generator=g) * 3))  # near doubles
+    scores = torch.rand(3000, generator=g)
+    group = torch.randint(groups, (1500,), generator=g).repeat(2)
+    expected = batched_nms(boxes, scores, group, 0.6)  # group by group for so many on a CPU
+    assert torch.equal(shifted_nms(boxes, scores, group, 0.6), expected)
+    assert 100 < len(expected) < 3000
+    assert len(shifted_nms(boxes[:0], scores[:0], group[:0], 0.6)) == 0
