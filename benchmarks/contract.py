@@ -1,11 +1,11 @@
 """Promises of time, kept or not: ``[budget] minutes`` from the command to ``best/``.
 
     python -m benchmarks.contract 3 10 30 --small --rows contract.jsonl
-    python -m benchmarks.contract 30 --rows contract.jsonl
+    python -m benchmarks.contract 3 10 --workers auto --rows contract.jsonl
     python -m benchmarks.contract --rows contract.jsonl --write
 
-The first runs a search from nothing for each number of minutes, one after another, and appends a
-row each; the second writes benchmarks/results/contract.md from the rows. What is measured is the
+The first two run a search from nothing for each number of minutes, one after another, and append a
+row each; the last writes benchmarks/results/contract.md from the rows. What is measured is the
 wall time of the whole process, started and waited for here: imports, data, warm-up, search, check
 on test, export.
 """
@@ -50,16 +50,21 @@ views = 2
 [ray]
 workers = {workers}
 """
+COLUMNS = (
+    *("promised", "size", "workers", "used", "of it", "late by", "planned", "trained", "cut"),
+    *("seeds", "best/", "best found, AP on val", "best baseline", "load", "when"),
+)
 COMMAND = "from nas_fpn.cli import main; main()"
 ALLOWED = (0.05, 20.0)  # of the time, or seconds, whichever is more
 
 
-def keep(minutes: float, *, workers: int, small: bool) -> dict[str, Any]:
+def keep(minutes: float, *, workers: str, small: bool) -> dict[str, Any]:
     """Search for so many minutes from nothing; what was promised and what came of it."""
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run"
         run.mkdir()
-        question = (SMALL if small else DEFAULT).format(minutes=f"{minutes:g}", workers=workers)
+        spread = f'"{workers}"' if workers == "auto" else workers
+        question = (SMALL if small else DEFAULT).format(minutes=f"{minutes:g}", workers=spread)
         (run / "run.toml").write_text(question, encoding="utf-8")
         began = monotonic()
         before = os.getloadavg()[0]
@@ -94,8 +99,10 @@ def _found(run: Path) -> dict[str, Any]:
     control = best_entry([one for one in entries if one.is_baseline], "ap")
     plans = [event for event in history.events if event["event"] == "plan"]
     checks = [event for event in history.events if event["event"] == "verdict"]
+    packings = [event for event in history.events if event["event"] == "packing"]
     return {
         "plan": dict(plans[0]) if plans else None,
+        "packing": dict(packings[0]) if packings else None,
         "trials": sum(not one.outcome.is_free for one in own if one.outcome is not None),
         "cut": sum(one.outcome is not None and one.outcome.reason is not None for one in own),
         "best": None if best is None or best.outcome is None else best.outcome.scores["ap"],
@@ -113,21 +120,22 @@ def page(rows: list[dict[str, Any]]) -> str:
         "# Minutes promised, minutes used",
         "",
         "    python -m benchmarks.contract 3 10 30 --small --rows contract.jsonl",
-        "    python -m benchmarks.contract 30 --rows contract.jsonl",
+        "    python -m benchmarks.contract 3 10 --workers auto --rows contract.jsonl",
         "    python -m benchmarks.contract --rows contract.jsonl --write",
         "",
         "Whole processes, from their start to their end: imports, data, warm-up of the backbone,",
         "features, timing, search, check on test with new seeds, and the best neck trained once",
         "more for `best/`. A promise is broken by more than 5 % or 20 s, whichever is larger; 85 %",
-        "or more should be used. Each from nothing, on the embedded scenes, at the small size",
-        "`--small` of `benchmarks/contract.py`: what is shown is time kept; trainings this short",
-        "tell no neck from another. Load is the machine's average over a minute, before and after:",
-        "above the number of cores others took most of the machine meanwhile. Trainings then take",
-        "several times as long as when they were timed, and the search trains fewer than planned.",
+        "or more should be used. Each from nothing, on the embedded scenes, with the settings that",
+        "a run has where nothing is set, or at the small size (`--small`), whose trainings are too",
+        "short to tell one neck from another. Workers 0 train in the search's own process, others",
+        "are Ray's; auto measures how many at a time are fastest, within the time. Load is the",
+        "machine's average over a minute, before and after: above the number of cores others took",
+        "most of the machine meanwhile. Trainings then take several times as long as when they",
+        "were timed, and the search trains fewer than planned.",
         "",
-        "| promised | workers | used | of it | late by | planned | trained | cut | seeds | best/ | "
-        "best found, AP on val | best baseline | load | when |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(COLUMNS)} |",
+        f"| {' | '.join('---' for _ in COLUMNS)} |",
     ]
     refused: list[str] = []
     for row in sorted(rows, key=lambda one: (one["minutes"], one["at"])):
@@ -137,14 +145,19 @@ def page(rows: list[dict[str, Any]]) -> str:
         plan = row["plan"]
         if plan is None:  # refused: what it said is the answer
             said = row["said"].strip().splitlines()[-2:]
-            refused += [f"- {row['minutes']:g} min, at {row['at']}, after {row['seconds']:.0f} s:"]
+            size = "the small size" if row["small"] else "the default size"
+            refused.append(
+                f"- {row['minutes']:g} min at {size}, workers {_workers(row)}, at {row['at']}, "
+                f"after {row['seconds']:.0f} s:"
+            )
             refused += ["", *(f"      {line}" for line in said), ""]
             continue
         planned = f"{plan['trials']} at {plan['steps']} steps"
         before, after = row["load"]
         cells = [
             f"{row['minutes']:g} min",
-            str(row["workers"]),
+            "small" if row["small"] else "default",
+            _workers(row),
             f"{row['seconds']:.1f} s",
             f"{row['seconds'] / promised:.1%}",
             f"{'' if late > 0 else 'not late, '}{abs(late):.1f} s{'' if late > 0 else ' early'}"
@@ -163,7 +176,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     if refused:
         lines += [
             "",
-            "Refused, with the settings that a run has where nothing is set, from nothing:",
+            "Refused, from nothing:",
         ]
         lines += ["", *refused[:-1]]
     last = rows[-1]
@@ -171,12 +184,20 @@ def page(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _workers(row: dict[str, Any]) -> str:
+    """As asked, and what was found."""
+    packing = row.get("packing")
+    if packing is None:
+        return str(row["workers"])
+    return f"{row['workers']}: {packing['workers']} on {packing['threads']} thread each"
+
+
 def main() -> None:
     """Run, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("minutes", nargs="*", type=float)
     parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--workers", default="0", help='a number, or "auto"')
     parser.add_argument("--small", action="store_true", help="a tenth of the proxy's work")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()

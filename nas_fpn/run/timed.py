@@ -24,6 +24,7 @@ from nas_fpn.search.limit import Late, alarm
 
 __all__ = [
     "Planned",
+    "as_planned",
     "in_time",
     "learning",
     "make_plan",
@@ -209,17 +210,19 @@ def start_plan(
     )
     clock.follow(steps=plan.steps, seeds=plan.seeds, expected=plan.dear_s)
     yield Step(STAGE, 1, 1)
-    proxy = run.settings.proxy.model_copy(update={"steps": plan.steps})
-    budget = run.settings.budget
-    if budget.halving == "auto":
-        form = (
-            {"halving": "promote", "rungs": len(plan.rungs)} if plan.rungs else {"halving": "none"}
-        )
-        budget = budget.model_copy(update=form)
-    settings = run.settings.model_copy(update={"proxy": proxy, "budget": budget})
-    planned = replace(run, settings=settings)
     text = "\n".join(filter(None, [plan_text(plan), why]))
-    return planned, Planned(plan, text, clock.to_end()), most or plan.trials
+    return as_planned(run, plan), Planned(plan, text, clock.to_end()), most or plan.trials
+
+
+def as_planned(run: Run, plan: TimePlan) -> Run:
+    """The run with the steps of a plan, and its rungs where the settings leave them to it."""
+    settings, budget = run.settings, run.settings.budget
+    if budget.halving == "auto":
+        rungs = {"halving": "promote", "rungs": len(plan.rungs)}
+        budget = budget.model_copy(update=rungs if plan.rungs else {"halving": "none"})
+    proxy = settings.proxy.model_copy(update={"steps": plan.steps})
+    update = {"proxy": proxy, "budget": budget}
+    return replace(run, settings=settings.model_copy(update=update))
 
 
 def learning(steps: Iterator[Progress], clock: RunClock | None) -> Iterator[Progress]:

@@ -1,6 +1,7 @@
 """How many trials at a time: measured once, kept by the record, and never a guess."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from nas_fpn.language import parse
 from nas_fpn.proxy.packing import Packing
 from nas_fpn.record import Event, History
 from nas_fpn.run import Run, RunSettings, Step, read_run
-from nas_fpn.run.packed import Machine, Packed, pack, this_machine, workers_of
+from nas_fpn.run.packed import Machine, Packed, pack, settle, this_machine, workers_of
+from nas_fpn.run.question import read_question
 
 NECK = parse("p3 = c3 -> conv1")
 TWO = Machine(2)
@@ -156,6 +158,32 @@ def test_a_trial_that_takes_several_cores_leaves_room_for_fewer() -> None:
     run, _, seen = packed(run_of(cpus_per_trial=2.0), rates, machine=Machine(8))
     assert [one.workers for one in seen] == [4, 2, 1]
     assert run.settings.ray.workers == 2
+
+
+@contextmanager
+def room_for_five(run: Run) -> Iterator[int]:
+    yield 5
+
+
+def test_a_cluster_takes_as_many_as_it_has_room_for_now() -> None:
+    def settled(run: Run) -> tuple[Run, Packed]:
+        with ExitStack() as sessions:
+            steps = settle(
+                run,
+                read_question(run),
+                Path("bank"),
+                History(),
+                started=room_for_five,
+                sessions=sessions,
+                timed=True,
+            )
+            return outcome(steps)
+
+    run, found = settled(run_of(address="auto", gpus_per_trial=0.5))
+    assert (run.settings.ray.workers, run.settings.ray.gpus_per_trial) == (5, 0.5)
+    assert found.text is not None
+    assert found.text.endswith("as many as the cluster has room for")
+    assert settled(run_of(address="auto", workers=3))[1].workers == 3
 
 
 def test_this_machine_has_a_core() -> None:

@@ -3,16 +3,22 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import ray
 
+from nas_fpn.proxy.timing import Timing
 from nas_fpn.record import read_history
 from nas_fpn.run import Event, Planned, Step, follow, plan_run, read_run, search_run, watch_of
 from nas_fpn.run.clock import RunClock
 from nas_fpn.run.follow import is_over
-from nas_fpn.run.timed import in_time
-from nas_fpn.search import Noted, Over, Told
+from nas_fpn.run.on_ray import drive_on_ray, ray_started
+from nas_fpn.run.packed import Packed
+from nas_fpn.run.plan import Measured, Wishes, plan_time
+from nas_fpn.run.timed import as_planned, in_time
+from nas_fpn.search import Halving, Noted, Over, Told
 from tests.run.test_run_search import TINY
 
 TIMED = TINY.replace("trials = 2", "minutes = 5\ntrials = 2").replace("steps = 2", "steps = 6")
@@ -115,6 +121,53 @@ def test_fewer_steps_are_the_runs_own_from_then_on(tmp_path: Path) -> None:
     for plan in ([], "x", {"steps": "3", "most_steps": 9}, {"steps": 99, "most_steps": 9}):
         (folder / "history.jsonl").write_text(json.dumps({**header, "plan": plan}) + "\n")
         assert read_run(folder).settings.proxy.steps == 9
+
+
+def test_rungs_of_a_plan_are_the_runs_own_from_then_on(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "mine", TIMED.replace("steps = 6", "steps = 9"))
+    run = read_run(folder)
+    wishes = Wishes(
+        seconds=600.0, spent=0.0, steps=(9,), evaluations=1, halving="auto", ranked=1, seeds=0
+    )
+    slow = Timing(step_s=4.0, evaluation_s=0.0, setup_s=0.0)
+    plan = plan_time(wishes, Measured(usual=slow, dear=slow))
+    planned = as_planned(run, plan).settings
+    assert planned.halving == Halving((1, 3), 3, promotes=True)
+    header = {"event": "run", "version": 1, "settings": {"halving": asdict(planned.halving)}}
+    (folder / "history.jsonl").write_text(json.dumps(header) + "\n")
+    assert read_run(folder).settings.halving == planned.halving
+    without = as_planned(run, replace(plan, rungs=())).settings
+    assert without.halving is None
+    for other in (None, {"eta": 0, "rungs": [1]}, {"eta": 3, "rungs": [1] * 99}):
+        header["settings"] = {"halving": other}
+        (folder / "history.jsonl").write_text(json.dumps(header) + "\n")
+        assert read_run(folder).settings.halving is None
+
+
+@pytest.mark.slow
+def test_as_many_trials_at_a_time_as_were_found_fastest(tmp_path: Path) -> None:
+    text = TIMED.replace("workers = 0", 'workers = "auto"').replace("trials = 2", "trials = 6")
+    folder = begin(tmp_path / "mine", text)
+    events = list(search_run(read_run(folder), drive=drive_on_ray, started=ray_started))
+    (packed,) = [event for event in events if isinstance(event, Packed)]
+    assert packed.text is not None
+    header, packing, plan = read_history(folder / "history.jsonl").events[:3]
+    assert header["machine"]["ray"]["workers"] == "auto"
+    assert header["settings"]["proxy"]["threads"] == packing["threads"]
+    assert packing["event"] == "packing"
+    assert packing["workers"] == plan["workers"] == packed.workers >= 1
+    assert plan["slower"] >= 1
+    assert not ray.is_initialized()
+    again = read_run(folder)
+    assert again.settings.proxy.threads == packing["threads"]
+    assert watch_of(again).workers == 1
+    news = [event for event in follow(again) if isinstance(event, Packed)]
+    assert [event.workers for event in news] == [packed.workers]
+    more = list(search_run(again, trials="+1", drive=drive_on_ray, started=ray_started))
+    (kept,) = [event for event in more if isinstance(event, Packed)]
+    assert (kept.workers, kept.line) == (packed.workers, None)
+    assert kinds(folder).count("packing") == 1
+    assert all(one.outcome for one in read_history(folder / "history.jsonl").entries)
 
 
 def test_a_plan_by_itself_trains_nothing_and_leaves_what_is_prepared(tmp_path: Path) -> None:
