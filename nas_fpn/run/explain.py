@@ -235,8 +235,9 @@ def _random_event(history: History, folder: Path) -> Event:
         *((one, ours.get(one), theirs.get(one)) for one in ("space", "bank", "words")),
         *(
             (one, ours["settings"].get(one), theirs["settings"].get(one))
-            for one in ("proxy", "objective", "limits", "halving")
+            for one in ("objective", "limits", "halving")
         ),
+        ("proxy", _but_threads(ours), _but_threads(theirs)),
     ):
         if mine != its:
             raise RunError(
@@ -259,3 +260,8 @@ def _random_event(history: History, folder: Path) -> Event:
         "objective": first,
         "scores": scores,
     }
+
+
+def _but_threads(header: Event) -> dict[str, object]:
+    """The proxy of a run but for its threads, which move the last digits only."""
+    return {k: v for k, v in header["settings"].get("proxy", {}).items() if k != "threads"}
