@@ -18,7 +18,8 @@ from nas_fpn.detect.losses import detection_losses
 from nas_fpn.detect.one_stage import make_fcos
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.detect.targets import chosen_targets
-from nas_fpn.language import Architecture, find_neck, parse
+from nas_fpn.language import Architecture, find_neck, lower, parse
+from nas_fpn.necks import Neck
 from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.bank import Bank, open_bank
 from nas_fpn.proxy.building import build_bank
@@ -27,7 +28,6 @@ from nas_fpn.proxy.optimise import optimise
 from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
 from nas_fpn.proxy.train import make_detector, prepare_training, proxy_schedule
 from nas_fpn.proxy.warmup import Images, load_images
-from nas_fpn.run.trainer import build_neck
 
 NECKS = ("none", "fpn", "panet", "bifpn", "nas_fpn")
 SHAPES = ((128, 64), (256, 64), (128, 128))
@@ -80,10 +80,13 @@ def steps(folder: Path, rounds: int) -> Iterator[Row]:
                 yield one(name, width, bank, backbone, images, rounds)
 
 
-def prepared(folder: Path, image_size: int) -> tuple[Bank, Backbone, Images]:
+def prepared(
+    folder: Path, image_size: int, *, images: int = TRAIN, held_out: int = VAL
+) -> tuple[Bank, Backbone, Images]:
     """A bank of scenes, the backbone that made it, and the same train images as pixels."""
     data = folder / f"data-{image_size}"
-    write_shapes(data, seed=0, image_size=image_size, train=TRAIN, val=VAL, test=VAL, warmup=0)
+    counts = {"train": images, "val": held_out, "test": VAL, "warmup": 0}
+    write_shapes(data, seed=0, image_size=image_size, **counts)
     train, val, test = (
         read_coco(data / f"{name}.json", data / "images")[0] for name in ("train", "val", "test")
     )
@@ -101,6 +104,12 @@ def at_width(name: str, width: int) -> Architecture:
     for shipped in (64, 256):
         text = text.replace(f"width {shipped}\n", f"width {width}\n")
     return parse(text)
+
+
+def build_neck(architecture: Architecture, bank: Bank, *, seed: int) -> Neck:
+    """An untrained neck on the channels of a bank."""
+    channels = [bank.channels[level] for level in lower(architecture).inputs]
+    return Neck(architecture, channels, seed=seed)
 
 
 def one(name: str, width: int, bank: Bank, backbone: Backbone, images: Images, rounds: int) -> Row:
@@ -183,9 +192,10 @@ def alone(
     last = all(p.is_contiguous(memory_format=torch.channels_last) for p in _filters(detector))
     layout = torch.channels_last if last else torch.contiguous_format
     given = {level: feature.contiguous(memory_format=layout) for level, feature in features.items()}
+    (where, *_) = {feature.device.type for feature in features.values()}
 
     def run() -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+        with torch.autocast(where, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
             said, _ = detector(given)
         detector.zero_grad()
         (said.logits.sum() + said.distances.sum() + said.centreness.sum()).backward()
