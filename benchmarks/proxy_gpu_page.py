@@ -20,10 +20,11 @@ medians of the blocks, ratios medians of the turns' ratios.
 A 1024² product does {matrix:.1f} · 10¹² multiply-adds a second in float32 and {low:.1f} in
 bfloat16; {bytes:.0f} GB a second are copied. *Alone* is forward and backward of the same neck and
 head on the same random features, with a sum for a loss. *Captured* is the same step, or the same
-alone, replayed from a graph.
+alone, replayed from a graph. *Start* is what a trial takes before its first step and what its first
+steps take beyond others, the capture among it.
 
 | neck | width | precision | G multiply-adds | alone ms | step ms | step / alone \
-| captured: alone ms | step ms | step / alone | capture s | trial's start s | evaluation s | peak GB |
+| captured: alone ms | step ms | step / alone | capture s | start s | evaluation s | peak GB |
 | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 SIDE = """
@@ -76,7 +77,8 @@ def page(figures: Path) -> Iterator[str]:
     if "packing" in known:
         yield PACKINGS.format(width=asked["widths"][0])
         for row in known["packing"]:
-            yield f"| {row['workers']} | {row['steps_per_second'] or 'no room'} |\n"
+            rate = row["steps_per_second"]
+            yield f"| {row['workers']} | {f'{rate:.1f}' if rate else 'no room'} |\n"
 
 
 def _side(rows: Sequence[Row], asked: Row) -> Iterator[str]:

@@ -147,7 +147,8 @@ class Recording:
             replay = self._recorder.record(run)
             again = replay()
         except RuntimeError as fault:
-            why = f"it cannot be captured ({str(fault).strip().splitlines()[0]})"
+            said = str(fault).strip() or type(fault).__name__
+            why = f"it cannot be captured ({said.splitlines()[0]})"
         else:
             _put_back(buffers)
             now = [parameter.grad for parameter in parameters]
