@@ -58,7 +58,8 @@ def _program(neck: Neck) -> Iterator[str]:
 def _loading(neck: Neck, needs: Sequence[str]) -> Iterator[str]:
     yield "## Loading"
     yield ""
-    yield f"`neck.py` needs {' and '.join(needs)}, and nothing of the package that wrote it."
+    yield f"`neck.py` needs {' and '.join(needs)}, and nothing of the package that wrote it; its"
+    yield "weights are read with the small `safetensors`."
     yield ""
     yield "```python"
     yield "import json"
