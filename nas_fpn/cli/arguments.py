@@ -10,10 +10,12 @@ from nas_fpn.errors import RunError
 
 __all__ = [
     "Json",
+    "Minutes",
     "NeckName",
     "OwnWords",
     "RunFolder",
     "SpaceName",
+    "Trials",
     "Trust",
     "Workers",
     "neck_of",
@@ -32,6 +34,10 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run the own words of a run: code of whoever made the run."),
 ]
+Trials = Annotated[
+    str | None, typer.Option(help="A new budget: 80 in all, or +100 for as many more.")
+]
+Minutes = Annotated[str | None, typer.Option(help="Time: 90 in all, or +30 for as many more.")]
 Workers = Annotated[
     str | None, typer.Option(help='Instead of workers in [ray]: a number, or "auto".')
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, RunFolder, Workers, workers_of
+from nas_fpn.cli.arguments import Json, Minutes, RunFolder, Trials, Workers, workers_of
 from nas_fpn.cli.output import display, say
 from nas_fpn.errors import RunError
 
@@ -37,12 +37,8 @@ def init(
 
 def search(
     run: RunFolder,
-    trials: Annotated[
-        str | None, typer.Option(help="A new budget: 80 in all, or +100 for as many more.")
-    ] = None,
-    minutes: Annotated[
-        str | None, typer.Option(help="Time: 90 in all, or +30 for as many more.")
-    ] = None,
+    trials: Trials = None,
+    minutes: Minutes = None,
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Go on with a record that differs from now.")
     ] = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, RunFolder, Workers, workers_of
+from nas_fpn.cli.arguments import Json, Minutes, RunFolder, Trials, Workers, workers_of
 from nas_fpn.cli.output import inert, print_json, say
 from nas_fpn.errors import RunError
 
@@ -30,12 +30,8 @@ def submit(
         ),
     ] = "",
     workers: Workers = None,
-    trials: Annotated[
-        str | None, typer.Option(help="A new budget: 80 in all, or +100 for as many more.")
-    ] = None,
-    minutes: Annotated[
-        str | None, typer.Option(help="Time: 90 in all, or +30 for as many more.")
-    ] = None,
+    trials: Trials = None,
+    minutes: Minutes = None,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Confirm what was found, as nas-fpn confirm does.")
     ] = False,
