@@ -28,16 +28,17 @@ def plan_text(plan: TimePlan, *, bounded: bool = True) -> str:
     head = f"the plan: over after about {_time(plan.used_s)}"
     if bounded:
         head += f" of {_time(60 * plan.minutes)}"
+    beside = f"; by itself {_seconds(plan.trial_s / plan.slower)} s" if plan.slower > 1 else ""
     rows = [
         ("spent so far", _time(plan.spent_s)),
-        ("a trial", f"{steps}{rungs}: {_span(plan.trial_s, plan.dear_s)}"),
+        ("a trial", f"{steps}{rungs}: {_span(plan.trial_s, plan.dear_s)}{beside}"),
         ("baselines", f"{plan.baselines}, about {_time(plan.baselines_s)}"),
         ("trials", f"about {plan.trials}, {lanes}, about {_time(plan.trials_s)}"),
         ("check on test", _check(plan)),
         ("best/", f"the best once more, about {_time(plan.export_s)}"),
     ]
     if plan.start_s:
-        rows.insert(1, ("Ray", f"starts and stops in about {_time(plan.start_s)}"))
+        rows.insert(1, ("Ray", f"workers start, and stop, in about {_time(plan.start_s)}"))
     if bounded:
         rows.append(("in hand", _time(plan.margin_s)))
     return "\n".join([head, *(f"  {label:15}{text}" for label, text in rows)])

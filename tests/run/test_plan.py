@@ -106,6 +106,19 @@ def test_more_minutes_never_give_less(wished: Wishes, measured: Measured, times:
 
 
 @given(wishes, measurements)
+def test_rungs_are_a_plans_own_choice_on_evidence_only(wished: Wishes, measured: Measured) -> None:
+    free, none = replace(wished, halving="auto"), replace(wished, halving="none")
+    assert planned(replace(free, ranked=None), measured) == planned(none, measured)
+    plan, without = planned(free, measured), planned(none, measured)
+    if plan is None or not plan.rungs:
+        return
+    assert wished.ranked is not None
+    assert plan.rungs[0] >= wished.ranked
+    if without is not None:  # else there was no plan at all
+        assert plan.steps > without.steps or plan.trials > without.trials
+
+
+@given(wishes, measurements)
 def test_at_most_a_quarter_is_kept_for_the_check_unless_one_seed_takes_more(
     wished: Wishes, measured: Measured
 ) -> None:
@@ -193,11 +206,15 @@ def test_a_time_that_is_too_short_is_refused_with_what_would_do() -> None:
     assert f"{refused.value}\n" == (GOLDEN / "plan_too_short.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["plan", "plan_unbounded"])
+@pytest.mark.parametrize("name", ["plan", "plan_unbounded", "plan_workers"])
 def test_a_plan_in_words(name: str) -> None:
-    bounded = name == "plan"
-    seconds = 600.0 if bounded else 6e8
-    plan = plan_time(replace(WISHES, seconds=seconds, trials=None if bounded else 50), MEASURED)
+    bounded = name != "plan_unbounded"
+    wished = replace(WISHES, seconds=600.0 if bounded else 6e8, trials=None if bounded else 50)
+    measured = MEASURED
+    if name == "plan_workers":
+        wished = replace(wished, workers=2, ray_s=10.0)
+        measured = replace(measured, slower=1.25)
+    plan = plan_time(wished, measured)
     text = plan_text(plan, bounded=bounded)
     assert f"{text}\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     assert plan_json(plan)["trials"] == plan.trials
