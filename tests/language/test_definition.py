@@ -175,6 +175,16 @@ def test_the_python_of_the_guide_runs():
     assert len(names["pyramid"]) == len(names["module"].levels)
 
 
+def test_the_python_of_the_readme_runs():
+    readme = (GUIDE.parents[1] / "README.md").read_text("utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(program, names)
+    assert names["p3"].shape == (2, 64, 32, 32)
+    (text,) = re.findall(r'parse\("(.*)"\)', program)
+    assert "p4 = sum(p4, p5) -> conv3" in str(names["parse"](text.replace("\\n", "\n")))
+
+
 def said(argument: Argument) -> str:
     if argument.name == "bias":
         return "`[bias]` or `[nobias]`"
