@@ -290,6 +290,15 @@ def test_search_says_what_happens_line_by_line(
     assert "\x1b" not in out, "no colours where there is no terminal"
 
 
+@pytest.mark.parametrize("asked", ["some", "-1", "1.5", ""])
+def test_workers_are_a_number_or_auto(
+    searched: Path, capsys: pytest.CaptureFixture[str], asked: str
+) -> None:
+    code, _, err = run(capsys, "search", str(searched), f"--workers={asked}")
+    assert code == 2
+    assert 'should be "auto", or a number of trials from 0' in err
+
+
 def test_table_prints_and_writes(
     searched: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
