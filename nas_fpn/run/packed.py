@@ -155,7 +155,7 @@ def pack(
     kept = packing_on_record(history)
     is_kept = kept is not None and (kept["cores"], kept["gpus"]) == (machine.cores, machine.gpus)
     if asked != "auto":
-        candidates: tuple[Packing, ...] = (_as_set(run, asked),)
+        candidates: tuple[Packing, ...] = (_as_set(run, asked, machine),)
     elif kept is not None and is_kept:
         candidates = (_as_kept(kept, run),)
     else:
@@ -272,9 +272,9 @@ def _tried(candidates: Sequence[Packing], measure: TryOut) -> tuple[tuple[Packin
     return tuple(tried), took
 
 
-def _as_set(run: Run, workers: int) -> Packing:
+def _as_set(run: Run, workers: int, machine: Machine) -> Packing:
     part = run.settings.ray.gpus_per_trial
-    gpus = max(round(workers * part), 1) if part and workers else 0
+    gpus = min(max(round(workers * part), 1), machine.gpus) if part else 0
     return Packing(workers, run.settings.proxy.threads, gpus=gpus)
 
 

@@ -149,6 +149,8 @@ def test_trials_share_a_gpu_as_is_fastest_or_as_is_asked() -> None:
     assert (run.settings.ray.workers, run.settings.ray.gpus_per_trial) == (4, 0.25)
     assert found.text is not None
     assert "8 on 1 thread each: no room" in found.text
+    _, _, seen = packed(run_of(workers=4, gpus_per_trial=0.5), rates, machine=on_gpu, timed=True)
+    assert [one.gpus for one in seen] == [1], "those that there are"
     run, _, seen = packed(run_of(gpus_per_trial=0.5), rates, machine=on_gpu)
     assert (run.settings.ray.workers, run.settings.ray.gpus_per_trial, seen) == (2, 0.5, [])
 
