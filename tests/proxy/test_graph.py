@@ -136,9 +136,7 @@ def reports(
     return [replace(report, seconds=0.0) for report in found]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in NECKS]
-)
+@pytest.mark.parametrize("name", FEW)
 def test_replayed_steps_are_the_steps_themselves_bit_for_bit(bank: Bank, name: str) -> None:
     recorder = Again()
     one, other = build(name), build(name)
@@ -180,9 +178,12 @@ def test_operations_noted_once_are_every_later_step(
     )
 
 
-@pytest.mark.parametrize("head", ["fcos", "retinanet"])
 @pytest.mark.parametrize(
-    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in NECKS]
+    ("name", "head"),
+    [
+        *(("yolox", head) for head in ("fcos", "retinanet")),
+        *(pytest.param(name, "fcos", marks=pytest.mark.slow) for name in NECKS),
+    ],
 )
 def test_a_step_reads_nothing_back_and_nothing_of_the_host(name: str, head: str) -> None:
     """On the meta device there is no value to read; numbers of the host come by torch.tensor."""
