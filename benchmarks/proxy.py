@@ -84,7 +84,8 @@ is {hand_over_ms:.0f} ms for each hand-over from one trial to the next.
 GPU = """
 ## GPU
 
-Not measured: the machine has none. Nothing of this page was run on one.
+Not measured: the machine has none, and nothing of this page was run on one.
+`python -m benchmarks.proxy_gpu steps trials packing` is what measures it where there is one.
 """
 
 

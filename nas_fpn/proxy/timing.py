@@ -17,7 +17,7 @@ from nas_fpn.detect.detector import Pyramid
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.optimise import optimise
 from nas_fpn.proxy.settings import ProxySettings
-from nas_fpn.proxy.train import Training, prepare_training, proxy_schedule
+from nas_fpn.proxy.train import Training, pick_device, prepare_training, proxy_schedule
 
 __all__ = ["Timing", "measure_trial"]
 
@@ -43,19 +43,21 @@ def measure_trial(
 ) -> Timing:
     """Train ``neck`` for 3 and then ``steps`` steps, and score it once; how long each part took.
 
-    ``step_s`` is the median. With the threads that torch has here and the device of the settings.
-    ``neck`` is changed by it. The preparation does not count what made the neck, but what the first
-    steps take beyond others, as to capture one. Scores of a neck that has learnt little take longer
-    than those of one that has learnt: more of what it says passes the threshold. Raises as
+    ``step_s`` is the median on a CPU; on a CUDA device, which is not waited for between steps, the
+    mean. With the threads that torch has here and the device of the settings. ``neck`` is changed
+    by it. The preparation does not count what made the neck, but what the first steps take beyond
+    others, as to capture one. Scores of a neck that has learnt little take longer than those of one
+    that has learnt: more of what it says passes the threshold. Raises as
     :func:`nas_fpn.proxy.train`.
     """
     brief = settings.model_copy(update={"steps": WARM + steps, "evaluations": 1})
     began = perf_counter()
     training = prepare_training(neck, bank, brief, seed=seed)
+    waits = pick_device(settings.device).type == "cpu"
     moments: list[float] = []
 
     def loss(step: int) -> Iterable[Tensor]:
-        moments.append(_now())
+        moments.append(_now() if waits or step == WARM else perf_counter())
         return training.loss(step)
 
     def end() -> dict[str, float]:
@@ -72,12 +74,13 @@ def measure_trial(
         recorder=training.recorder,
     ):
         pass
-    each = [after - before for before, after in pairwise(moments)]
-    step_s = statistics.median(each[WARM:])
+    warm = moments[-1 - steps :]  # a step without room for its batch is begun more than once
+    each = [after - before for before, after in pairwise(warm)]
+    step_s = statistics.median(each) if waits else statistics.mean(each)
     return Timing(
         step_s=step_s,
         evaluation_s=_evaluation(training),
-        setup_s=moments[0] - began + max(sum(each[:WARM]) - WARM * step_s, 0.0),
+        setup_s=max(warm[0] - began - WARM * step_s, moments[0] - began),
     )
 
 
