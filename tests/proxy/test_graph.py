@@ -328,20 +328,20 @@ def test_no_recorder_on_a_cpu(bank: Bank) -> None:
 
 
 @CUDA
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-3), ("bfloat16", 2e-2)])
 @pytest.mark.parametrize("name", [*FEW, "nas_fpn", "opanas"])
-def test_a_captured_training_is_the_eager_one(bank: Bank, name: str, precision: str) -> None:
+def test_a_captured_training_is_the_eager_one(
+    bank: Bank, name: str, precision: str, apart: float
+) -> None:
+    slow = {"optimiser": "sgd", "learning_rate": 1e-3, "precision": precision, "steps": 30}
     last = []
     for graphs in (True, False):
-        settings = SETTINGS.model_copy(
-            update={"device": "cuda", "precision": precision, "graphs": graphs, "steps": 30}
-        )
-        assert (
-            prepare_training(build(name), bank, settings, seed=3).recorder is not None
-        ) is graphs
+        settings = SETTINGS.model_copy(update={**slow, "device": "cuda", "graphs": graphs})
+        training = prepare_training(build(name), bank, settings, seed=3)
+        assert (training.recorder is not None) is graphs
         *_, report = train(build(name), bank, settings, seed=3)  # a refusal would be a warning
         last.append(report.scores["loss"])
-    assert last[0] == pytest.approx(last[1], rel=2e-2)
+    assert last[0] == pytest.approx(last[1], rel=apart)
 
 
 @CUDA
