@@ -97,6 +97,7 @@ class Recording:
         self._warm = 0
         self._replay: Run | None = None
         self._refused = False
+        self._replayed = 0
 
     @property
     def replays(self) -> bool:
@@ -110,12 +111,18 @@ class Recording:
         of tensors alone, which are the same tensors each time.
         """
         if self._replay is not None:
+            self._replayed += 1
             return self._replay()
         if self._refused:
             return run()
         value = self._recorder.eager(run)
         self._warm += 1
         return value if self._warm < WARM else self._captured(run, value)
+
+    def replayed(self) -> int:
+        """How many steps were replays since this was asked last."""
+        count, self._replayed = self._replayed, 0
+        return count
 
     def restart(self) -> None:
         """What ``run()`` does is another thing from now on: capture it anew."""

@@ -79,7 +79,8 @@ def optimise(
     A ``recorder`` captures forward and backward and replays them (:mod:`nas_fpn.proxy.graph`).
     ``loss(step)`` then gives parts that can be gone through again: the call puts what the step
     needs in place, and the parts are computed from there, with no other trace of the step. Where
-    an evaluation has no memory beside the graph, it is let go.
+    an evaluation has no memory beside the graph, it is let go. Reports then say "replayed" too, the
+    part of the steps since the last.
 
     With a ``checkpoint`` the training goes on from it, and on a CPU its reports are those of one
     that was never put aside, bit for bit. It ends at the checkpoint's pause, which must be one of
@@ -109,6 +110,8 @@ def optimise(
                 _check(int(first_bad), schedule)
                 model.eval()
                 scores = {**_scores(evaluate, recording), "loss": float(total) / since}
+                if recording is not None:
+                    scores["replayed"] = recording.replayed() / since
                 model.train()
                 total, since = torch.zeros_like(total), 0
                 report = Report(step + 1, scores, before + time.perf_counter() - began)

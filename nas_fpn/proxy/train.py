@@ -48,7 +48,8 @@ def train(
     """Train ``neck`` in place with a fresh head on the bank's train split; yield its reports.
 
     The scores of a report: ap, ap50, ap75, ap_small, ap_medium, ap_large and ap/<class> on
-    ``split`` (those that have ground truth), and "loss", the mean training loss since the last.
+    ``split`` (those that have ground truth), and "loss", the mean training loss since the last; on
+    a CUDA device also "replayed", the part of the steps since that came from a captured one.
     ``rungs`` are steps to report at beside the settings' evaluations. ``checkpoint`` says where
     the training goes on and where it is put aside; ``neck`` is then as it was before any step.
     The same arguments give the same reports, bit for bit, on a CPU with as many threads.
