@@ -137,7 +137,8 @@ def page(rows: Sequence[Row], *, command: str, seconds: float) -> str:
         "",
         "Trainings are means. Promised of 1000 runs: at most 50 call a neck better where all are "
         "equal (the rule's own bound, for normal noise, is half of that),",
-        "and 800 or more find and confirm the planted one where one of 64 is better by 2.",
+        "and, with the measured noise, 800 or more find and confirm the planted one where one of "
+        "64 is better by 2.",
         "",
         "- *measured* noise is what the seeds of a neck differ by in "
         f"[NeckBench](../../docs/neckbench.md), {len(residuals())} trainings: not normal, with a",
