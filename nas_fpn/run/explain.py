@@ -237,7 +237,7 @@ def _random_event(history: History, folder: Path) -> Event:
             (one, ours["settings"].get(one), theirs["settings"].get(one))
             for one in ("objective", "limits", "halving")
         ),
-        ("proxy", _but_threads(ours), _but_threads(theirs)),
+        ("proxy", _but_last_digits(ours), _but_last_digits(theirs)),
     ):
         if mine != its:
             raise RunError(
@@ -262,6 +262,7 @@ def _random_event(history: History, folder: Path) -> Event:
     }
 
 
-def _but_threads(header: Event) -> dict[str, object]:
-    """The proxy of a run but for its threads, which move the last digits only."""
-    return {k: v for k, v in header["settings"].get("proxy", {}).items() if k != "threads"}
+def _but_last_digits(header: Event) -> dict[str, object]:
+    """The proxy of a run but for what moves the last digits only: its threads, and its graphs."""
+    proxy = header["settings"].get("proxy", {})
+    return {k: v for k, v in proxy.items() if k not in {"threads", "graphs"}}

@@ -17,6 +17,7 @@ SETTINGS_MAY_CHANGE = (
     *("budget", "calibrate", "confirm", "detector", "explain"),
     *("ray", "report", "training"),
 )
+PROXY_MAY_CHANGE = ("graphs",)  # how a step is launched; older records know nothing of it
 
 
 def begin(record: Record | MemoryRecord, header: Event, *, trials: int, accept_drift: bool) -> int:
@@ -76,7 +77,10 @@ def _set_budget(record: Record | MemoryRecord, history: History, trials: int) ->
 def _question(header: Event) -> dict[str, Any]:
     kept = {key: value for key, value in header.items() if key not in MAY_CHANGE}
     settings = kept.get("settings", {})
-    kept["settings"] = {k: v for k, v in settings.items() if k not in SETTINGS_MAY_CHANGE}
+    settings = {k: v for k, v in settings.items() if k not in SETTINGS_MAY_CHANGE}
+    if isinstance(proxy := settings.get("proxy"), dict):
+        settings["proxy"] = {k: v for k, v in proxy.items() if k not in PROXY_MAY_CHANGE}
+    kept["settings"] = settings
     return kept
 
 

@@ -133,6 +133,9 @@ def test_a_whole_explanation_goes_on_and_trains_nothing_twice(tmp_path: Path) ->
     assert noted(run, other) == []
     known = explained(read_history(path))
     assert known is not None and known.luck is not None and known.luck.run == "random"
+    del header["settings"]["proxy"]["graphs"]  # as records have it from before it was a setting
+    (other / "history.jsonl").write_text("\n".join([json.dumps(header), *kept]) + "\n")
+    assert noted(run, other) == []
     header["bank"] = "1" * 64
     (other / "history.jsonl").write_text("\n".join([json.dumps(header), *kept]) + "\n")
     with pytest.raises(RunError, match="asks another question: its bank differs"):

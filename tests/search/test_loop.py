@@ -256,6 +256,13 @@ def test_machine_packages_and_budget_may_change(path: Path) -> None:
     assert trained(read_history(path).entries) == 2
 
 
+def test_a_record_from_before_steps_were_captured_goes_on(path: Path) -> None:
+    run(path, trials=1)
+    settings = {"proxy": {"steps": 300, "graphs": True}, "budget": {"trials": 12}}
+    run(path, header={**HEADER, "settings": settings}, trials=2)
+    assert trained(read_history(path).entries) == 2
+
+
 def test_a_report_that_does_not_repeat_is_an_error_and_named(path: Path) -> None:
     with_loop(path, lambda loop: loop.report(loop.next().number, Report(100, {"ap": 0.5})))
     before = path.read_bytes()
