@@ -2,7 +2,6 @@
 
 import json
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,15 +76,11 @@ def search_on(
     """The verb search; ``packed`` is the folder of files that came with a job."""
     from nas_fpn.run import command_began, drive_here, read_run, search_run, watch_of
     from nas_fpn.run.packed import not_started
+    from nas_fpn.run.settings import spread_as
     from nas_fpn.search.local import NO_ROOM
 
     began = command_began()
-    asked = read_run(run)
-    given = {"address": address, "workers": workers}
-    spread = asked.settings.ray.model_copy(
-        update={key: value for key, value in given.items() if value is not None}
-    )
-    asked = replace(asked, settings=asked.settings.model_copy(update={"ray": spread}))
+    asked = spread_as(read_run(run), address=address, workers=workers)
     drive, started = drive_here, not_started
     if asked.settings.ray.workers:
         from nas_fpn.run.on_ray import drive_on_ray, ray_started
@@ -115,12 +110,6 @@ def search_on(
     except FloatingPointError as fault:
         typer.echo(f"{run}: {fault}", err=True)
         raise typer.Exit(1) from None
-    except ConnectionError as fault:
-        what = str(fault).split("\n")[0]
-        raise RunError(
-            f"[ray] address = {asked.settings.ray.address}: no cluster answers: {what}\n"
-            "is its head up, and do you type on one of its nodes? docs/cluster.md has both ways in"
-        ) from None
     except OSError as fault:
         if fault.errno not in NO_ROOM:
             raise

@@ -62,11 +62,13 @@ def submit(
     """
     from nas_fpn.run import read_run
     from nas_fpn.run.question import read_question
+    from nas_fpn.run.settings import spread_as
     from nas_fpn.run.submit import Asked, submit_run
     from nas_fpn.run.submitted import FILE, read_submitted
 
     asked = read_run(run)
     read_question(asked)  # what is wrong is said now, not by the cluster
+    spread_as(asked, address="auto", workers=workers_of(workers))  # as the job will
     if address is None and not (asked.folder / FILE).is_file():
         raise RunError("--address: name the cluster's dashboard, e.g. http://head:8265")
     cluster = _cluster(address or read_submitted(asked.folder).address)

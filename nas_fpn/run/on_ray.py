@@ -1,7 +1,7 @@
 """Trials on Ray's workers, as ``[ray]`` of ``run.toml`` asks: all of a run that needs Ray."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from nas_fpn.errors import RunError
 from nas_fpn.run.settings import Run
@@ -20,13 +20,22 @@ def ray_started(run: Run) -> Iterator[int]:
     """Ray, started before a plan, so that its time is spent and not guessed.
 
     Gives for how many trials there is room. Raises :class:`RunError` where this machine can never
-    run one.
+    run one, or no cluster answers at the address.
     """
     ray = run.settings.ray
     resources = {"cpu": ray.cpus_per_trial, "gpu": ray.gpus_per_trial}
     workers = 1 if ray.workers == "auto" else ray.workers  # of a cluster, whose size is its own
     threads = run.settings.proxy.threads
-    with session(ray.address, resources, workers=workers, threads=threads):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(session(ray.address, resources, workers=workers, threads=threads))
+        except ConnectionError as fault:
+            what = str(fault).split("\n")[0]
+            raise RunError(
+                f"[ray] address = {ray.address}: no cluster answers: {what}\n"
+                "is its head up, and do you type on one of its nodes? docs/cluster.md has both "
+                "ways in"
+            ) from None
         yield room(resources)
 
 

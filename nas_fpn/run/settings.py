@@ -8,7 +8,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -29,12 +29,13 @@ from nas_fpn.strange import MOST_BYTES as MOST_LINE
 from nas_fpn.strange import bounded, decoded
 from nas_fpn.training.settings import TrainingSettings
 
-__all__ = ["Run", "RunSettings", "changed", "read_run"]
+__all__ = ["Run", "RunSettings", "changed", "read_run", "spread_as"]
 
 MOST_BYTES = 1 << 18  # of a run.toml
 MOST = 1 << 20  # workers
 MOST_THREADS = 1 << 12
 MOST_RUNGS = 10
+NO_GPUS = 'device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1'
 Setting = bool | int | float | str | list[str] | dict[str, bool | int | float | str]
 
 OBJECTIVES = (
@@ -69,6 +70,12 @@ class RaySettings(BaseModel):
         if isinstance(workers, int) and not isinstance(workers, bool) and 0 <= workers <= MOST:
             return workers
         raise ValueError('should be "auto", or a number of trials from 0')
+
+
+def _lacks_gpus(proxy: ProxySettings, ray: RaySettings) -> bool:
+    """Whether trials would train on a device that Ray shows to none of them."""
+    measured = ray.workers == "auto" and ray.address == "local"
+    return proxy.device == "cuda" and bool(ray.workers) and not (measured or ray.gpus_per_trial)
 
 
 class ReportSettings(BaseModel):
@@ -150,10 +157,8 @@ class RunSettings(BaseModel):
 
     @model_validator(mode="after")
     def _workers_have_the_device(self) -> Self:
-        ray = self.ray
-        measured = ray.workers == "auto" and ray.address == "local"
-        if self.proxy.device == "cuda" and ray.workers and not (measured or ray.gpus_per_trial):
-            raise ValueError('device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1')
+        if _lacks_gpus(self.proxy, self.ray):
+            raise ValueError(NO_GPUS)
         return self
 
     @model_validator(mode="after")
@@ -255,6 +260,21 @@ def changed(run: Run, table: Mapping[str, Any], *, where: str) -> Run:
         whole[key] = {**whole.get(key, {}), **value} if isinstance(value, Mapping) else value
     settings = _validated(where, whole)
     return Run(run.folder, settings, settings.data, settings.backbone)
+
+
+def spread_as(run: Run, *, address: str | None, workers: int | str | None) -> Run:
+    """The run with its trials spread as a command line says, where that says something.
+
+    Raises:
+        RunError: where trials would not have the device that they are to train on.
+    """
+    given = {"address": address, "workers": workers}
+    update = {key: value for key, value in given.items() if value is not None}
+    ray = run.settings.ray.model_copy(update=update)
+    if _lacks_gpus(run.settings.proxy, ray):
+        how = ", ".join(f"--{key} {value}" for key, value in update.items())
+        raise RunError(f"{run.folder / 'run.toml'}: {NO_GPUS}" + (f", with {how}" if how else ""))
+    return replace(run, settings=run.settings.model_copy(update={"ray": ray}))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.language import parse
 from nas_fpn.proxy.packing import Packing
 from nas_fpn.record import Event, History
-from nas_fpn.run import Run, RunSettings, Step, read_run
+from nas_fpn.run import Run, RunSettings, Step, on_ray, read_run
 from nas_fpn.run.packed import Machine, Packed, pack, settle, this_machine, workers_of
 from nas_fpn.run.question import read_question
 
@@ -186,6 +186,22 @@ def test_a_cluster_takes_as_many_as_it_has_room_for_now() -> None:
     assert found.text is not None
     assert found.text.endswith("as many as the cluster has room for")
     assert settled(run_of(address="auto", workers=3))[1].workers == 3
+
+
+def test_no_cluster_is_a_message_for_whoever_plans_or_searches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def none_there(*where: Any, **how: Any) -> Iterator[None]:
+        raise ConnectionError("Could not find any running Ray instance.\nmore of it")
+        yield
+
+    monkeypatch.setattr(on_ray, "session", none_there)
+    with (
+        pytest.raises(RunError, match=r"address = auto: no cluster answers: Could not find .*\nis"),
+        on_ray.ray_started(run_of(address="auto")),
+    ):
+        pass
 
 
 def test_this_machine_has_a_core() -> None:

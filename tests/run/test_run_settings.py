@@ -7,6 +7,7 @@ import pytest
 from nas_fpn.errors import RunError
 from nas_fpn.run import RunSettings, read_run, run_toml, start_run
 from nas_fpn.run.question import read_question
+from nas_fpn.run.settings import spread_as
 from nas_fpn.search import Halving
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
@@ -151,6 +152,15 @@ def test_workers_without_a_gpu_cannot_train_on_one(tmp_path: Path) -> None:
         read_run(tmp_path)
     write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\ngpus_per_trial = 0.5\n')
     assert read_run(tmp_path).settings.ray.gpus_per_trial == 0.5
+
+
+def test_a_command_line_takes_no_device_from_workers(tmp_path: Path) -> None:
+    write(tmp_path, '[proxy]\ndevice = "cuda"\n')
+    run = read_run(tmp_path)  # "auto" sets gpus_per_trial, here
+    assert spread_as(run, address=None, workers=0).settings.ray.workers == 0
+    for address, workers in ((None, 2), ("auto", None)):
+        with pytest.raises(RunError, match=r"needs gpus_per_trial in \[ray\], e.g. 1, with --"):
+            spread_as(run, address=address, workers=workers)
 
 
 def test_a_soft_constraint_makes_one_score_of_the_objectives(tmp_path: Path) -> None:
