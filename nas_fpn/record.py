@@ -42,8 +42,9 @@ __all__ = [
 
 VERSION = 1
 
-# Scores that a clock took part in: they may differ between equal runs, as seconds do.
-CLOCKED = frozenset({"latency_ms", "latency_head_ms", "memory_mb", "constrained"})
+# Scores that a clock, or the memory that was free, took part in: they may differ between equal
+# runs, as seconds do.
+CLOCKED = frozenset({"latency_ms", "latency_head_ms", "memory_mb", "constrained", "replayed"})
 
 Event = Mapping[str, Any]
 Genotype = tuple[int, ...]

@@ -254,7 +254,7 @@ def _export_trial(
         neck,
         folder,
         image_size=trainer.settings.image_size,
-        scores={name: score for name, score in last.scores.items() if name != "loss"},
+        scores={k: v for k, v in last.scores.items() if k not in {"loss", "replayed"}},
         provenance=_provenance(entry, last, notes, form),
         beside={
             STATISTICS: "mean and std of each channel of the backbone's features",

@@ -13,7 +13,7 @@ from nas_fpn.search.halving import Halving
 from nas_fpn.search.header import budget_on_record
 from nas_fpn.search.local import search_here
 from nas_fpn.search.loop import Loop
-from nas_fpn.search.outcomes import trained
+from nas_fpn.search.outcomes import check_report, trained
 from nas_fpn.search.progress import Asked, Over, Progress, Reported, Told
 from tests.search.fakes import BASELINES, HEADER, Scripted, plan, random_search, table, with_loop
 
@@ -261,6 +261,13 @@ def test_a_record_from_before_steps_were_captured_goes_on(path: Path) -> None:
     settings = {"proxy": {"steps": 300, "graphs": True}, "budget": {"trials": 12}}
     run(path, header={**HEADER, "settings": settings}, trials=2)
     assert trained(read_history(path).entries) == 2
+
+
+def test_how_many_steps_were_replayed_need_not_repeat(path: Path) -> None:
+    before, now = ({"ap": 0.5, "replayed": part} for part in (0.98, 0.0))
+    check_report(path, 0, Report(100, before), Report(100, now))
+    with pytest.raises(RunError, match="go on with --accept-drift"):
+        check_report(path, 0, Report(100, before), Report(100, {**now, "ap": 0.6}))
 
 
 def test_a_report_that_does_not_repeat_is_an_error_and_named(path: Path) -> None:
