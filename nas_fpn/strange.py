@@ -79,7 +79,7 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
         if not 0 < _number(event["minutes"], "minutes") < MOST_MINUTES:
             raise ValueError(f"minutes must be above 0, but got {event['minutes']}")
     elif kind == "packing":
-        _workers(event["workers"])
+        _workers(event["workers"], least=1)
         for name in ("cores", "gpus"):
             _of(event[name], int, name)
         _number(event["gpus_per_trial"], "gpus_per_trial")
@@ -227,9 +227,9 @@ def _header(header: Mapping[str, Any]) -> None:
         _workers(ray.get("workers", 1))
 
 
-def _workers(count: object) -> None:
-    if not 0 <= _of(count, int, "workers") <= MOST_WORKERS:
-        raise ValueError(f"workers must be at most {MOST_WORKERS}, but got {count}")
+def _workers(count: object, *, least: int = 0) -> None:
+    if not least <= _of(count, int, "workers") <= MOST_WORKERS:
+        raise ValueError(f"workers must be from {least} to {MOST_WORKERS}, but got {count}")
 
 
 def _texts(value: object, name: str, *, least: int = 0) -> None:

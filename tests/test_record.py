@@ -208,6 +208,11 @@ def test_a_line_that_the_disk_does_not_take_leaves_the_record_valid(path: Path) 
         (5, json.dumps(pause_event(0, 100)), "pause: trial 0 has already ended"),
         (6, json.dumps(pause_event(2, 100)), "pause: trial 2 was never asked"),
         (6, '{"event": "pause", "trial": 1}', "pause: 'steps' is missing"),
+        (
+            6,
+            '{"event": "packing", "workers": 0, "cores": 2, "gpus": 0, "gpus_per_trial": 0.0}',
+            "workers must be from 1 to",
+        ),
     ],
 )
 def test_what_is_malformed_is_named_by_file_and_line(

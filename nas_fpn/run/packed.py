@@ -235,15 +235,18 @@ def _candidates(run: Run, machine: Machine, *, is_begun: bool) -> tuple[Packing,
     A run that has begun keeps the threads that its record has.
     """
     ray, threads = run.settings.ray, run.settings.proxy.threads
+    each = max(float(threads), ray.cpus_per_trial)  # cores
     if machine.gpus and ray.gpus_per_trial:
         workers = max(int(machine.gpus / ray.gpus_per_trial + 1e-6), 1)
         return (Packing(workers, threads, gpus=machine.gpus),)
     there = candidate_packings(machine.cores, gpus=machine.gpus)
     if ray.cpus_per_trial > 1:
         there = tuple(p for p in there if p.workers * ray.cpus_per_trial <= machine.cores)
-    if is_begun:
+    if is_begun and machine.gpus:  # whose work is not the threads'
+        there = tuple(replace(one, threads=threads) for one in there)
+    elif is_begun:
         there = tuple(one for one in there if one.threads == threads)
-    return there or (Packing(max(machine.cores // threads, 1), threads, gpus=machine.gpus),)
+    return there or (Packing(max(int(machine.cores / each), 1), threads, gpus=machine.gpus),)
 
 
 def _tried(candidates: Sequence[Packing], measure: TryOut) -> tuple[tuple[Packing, ...], float]:

@@ -160,6 +160,18 @@ def test_a_trial_that_takes_several_cores_leaves_room_for_fewer() -> None:
     run, _, seen = packed(run_of(cpus_per_trial=2.0), rates, machine=Machine(8))
     assert [one.workers for one in seen] == [4, 2, 1]
     assert run.settings.ray.workers == 2
+    run, _, seen = packed(run_of(cpus_per_trial=16.0), rates, machine=Machine(8))
+    assert (run.settings.ray.workers, seen) == (1, []), "more than there are"
+
+
+def test_a_run_that_goes_on_on_a_gpu_keeps_its_threads_and_tries_its_room() -> None:
+    asked = run_of()
+    proxy = asked.settings.proxy.model_copy(update={"threads": 2})
+    asked = replace(asked, settings=asked.settings.model_copy(update={"proxy": proxy}))
+    rates = {(1, 2): 10.0, (2, 2): 12.0, (4, 2): 0.0}
+    run, _, seen = packed(asked, rates, {"event": "run"}, machine=Machine(64, gpus=1))
+    assert [one.workers for one in seen] == [1, 2, 4]
+    assert (run.settings.ray.workers, run.settings.proxy.threads) == (2, 2)
 
 
 @contextmanager
