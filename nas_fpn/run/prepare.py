@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save
 
 from nas_fpn.detect.dataset import Dataset, to_coco
@@ -101,10 +102,15 @@ def _warmed(
         module = Neck(neck, channels, seed=run.settings.seed)
         images = load_images(data, settings.image_size)
         yield Step("warming up the backbone", 0, total)
-        for report in warm_up(
-            backbone, module, images, settings, run.backbone, seed=run.settings.seed
-        ):
-            yield Step("warming up the backbone", report.steps, total)
+        before = torch.get_num_threads()
+        torch.set_num_threads(_threads(run))
+        try:
+            for report in warm_up(
+                backbone, module, images, settings, run.backbone, seed=run.settings.seed
+            ):
+                yield Step("warming up the backbone", report.steps, total)
+        finally:
+            torch.set_num_threads(before)
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")  # a killed writer leaves no half a file
         weights = {k: v.cpu().contiguous() for k, v in backbone.net.state_dict().items()}
@@ -120,7 +126,8 @@ def _warmup_key(run: Run, backbone: Backbone, neck: Architecture, data: Dataset)
     parts: list[Any] = [
         run.settings.seed,
         run.backbone.model_dump(mode="json"),
-        {key: getattr(run.settings.proxy, key) for key in _warmup_fields()},
+        {key: getattr(run.settings.proxy, key) for key in _warmup_fields()}
+        | {"threads": _threads(run)},
         list(backbone.levels),
         str(neck),
         to_coco(data),
@@ -131,8 +138,14 @@ def _warmup_key(run: Run, backbone: Backbone, neck: Architecture, data: Dataset)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _threads(run: Run) -> int:
+    """Those of the warm-up, the same in every session: its last digits hang on them."""
+    return run.settings.proxy.threads if run.threads is None else run.threads
+
+
 def _warmup_fields() -> list[str]:
     """Of the proxy's settings, those that the warm-up reads: all but a trial's own."""
     of_a_trial = {"steps", "batch_size", "learning_rate", "weight_decay", "optimiser", "warmup"}
+    of_a_trial |= {"graphs"}
     stored = {"evaluations", "views", "dtype", "precision"}
     return sorted(set(ProxySettings.model_fields) - of_a_trial - stored)

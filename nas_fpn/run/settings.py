@@ -215,12 +215,18 @@ class RunSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question: its folder, its settings as written, and what they point at, resolved."""
+    """A question: its folder, its settings as written, and what they point at, resolved.
+
+    ``threads`` are those that its backbone is warmed up on, whatever its trials have: those of
+    ``[proxy]`` as they are written, whose place in ``settings`` measured ones may take. None: there
+    they are.
+    """
 
     folder: Path
     settings: RunSettings
     data: DataSettings
     backbone: BackboneSettings
+    threads: int | None = None
 
 
 def read_run(run: Path) -> Run:
@@ -233,6 +239,7 @@ def read_run(run: Path) -> Run:
     """
     path = run if run.suffix == ".toml" else run / "run.toml"
     settings = _validated(path, _parsed(path))
+    threads = settings.proxy.threads
     folder = path.parent.resolve()
     settings = _as_begun(settings, folder / "history.jsonl")
     return Run(
@@ -245,6 +252,7 @@ def read_run(run: Path) -> Run:
                 "weights": _weights(settings.backbone.weights, folder),
             }
         ),
+        threads=threads,
     )
 
 

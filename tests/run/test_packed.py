@@ -1,5 +1,6 @@
 """How many trials at a time: measured once, kept by the record, and never a guess."""
 
+import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,7 +15,9 @@ from nas_fpn.proxy.packing import Packing
 from nas_fpn.record import Event, History
 from nas_fpn.run import Run, RunSettings, Step, on_ray, read_run
 from nas_fpn.run.packed import Machine, Packed, pack, settle, this_machine, workers_of
+from nas_fpn.run.prepare import Prepared, prepare
 from nas_fpn.run.question import read_question
+from tests.run.smallest import SMALLEST
 
 NECK = parse("p3 = c3 -> conv1")
 TWO = Machine(2)
@@ -131,6 +134,35 @@ def test_a_record_keeps_its_threads_and_settings_lose_theirs(tmp_path: Path) -> 
     for asked, threads in (('"auto"', 2), ("2", 1)):
         (tmp_path / "history.jsonl").write_text(header.format(asked))
         assert read_run(tmp_path).settings.proxy.threads == threads
+
+
+def test_threads_that_were_measured_do_not_warm_the_backbone_up_anew(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(SMALLEST)
+    first, stages = prepared(read_run(tmp_path))
+    assert "warming up the backbone" in stages
+    header = {
+        "event": "run",
+        "version": 1,
+        "settings": {"proxy": {"threads": 2}},
+        "machine": {"ray": {"workers": "auto"}},
+    }
+    (tmp_path / "history.jsonl").write_text(json.dumps(header) + "\n")
+    run = read_run(tmp_path)
+    assert run.settings.proxy.threads == 2
+    again, stages = prepared(run)
+    assert "warming up the backbone" not in stages
+    assert again == first, "and the features are those of the record"
+
+
+def prepared(run: Run) -> tuple[Prepared, list[str]]:
+    question = read_question(run)
+    steps = prepare(run, question.levels, warmup_neck=question.warmup_neck)
+    stages = []
+    while True:
+        try:
+            stages.append(next(steps).stage)
+        except StopIteration as end:
+            return end.value, stages
 
 
 def test_numbers_are_taken_as_they_are_and_measured_for_a_plan_only() -> None:
