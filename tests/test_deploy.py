@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -251,6 +252,10 @@ except KeyboardInterrupt:
 """
 
 
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(folder: Path, *, body: str) -> tuple[subprocess.Popen[str], Path]:
     """The script with fakes of all that it calls, in a folder."""
     log = folder / "log"
@@ -279,6 +284,8 @@ def started(folder: Path, *, body: str) -> tuple[subprocess.Popen[str], Path]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Who runs the tests in the background may ignore it, and a shell cannot undo that.
+        preexec_fn=heed_interrupts,
     )
     return script, log
 
@@ -309,7 +316,7 @@ def test_the_slurm_script_interrupts_the_search_before_the_time_is_over(tmp_path
     while not log.is_file() or "searching" not in log.read_text():
         assert script.poll() is None
         time.sleep(0.05)
-    os.kill(script.pid, 10)  # SIGUSR1, as --signal=B:USR1@300
+    os.kill(script.pid, signal.SIGUSR1)  # as --signal=B:USR1@300
     out, _ = script.communicate(timeout=60)
     assert script.returncode == 130, out
     assert "the search stops, and the same command goes on from there" in out
