@@ -7,9 +7,6 @@ STAMP := $(VENV)/.nas-fpn-installed
 # OpenMP threads spin where a core is taken: one thread a process, as many processes as cores.
 export OMP_NUM_THREADS ?= 1
 
-# Tests of clusters wait more than they compute: one process more than there are cores.
-AT_A_TIME ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-
 .PHONY: quickstart check slow format export-matrix clean
 
 quickstart: $(STAMP)  ## a real search, to its end: about five minutes on two cores
@@ -26,7 +23,7 @@ check: $(STAMP)  ## format, lint, types, tests, doctests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
 
 slow: $(STAMP)  ## the tests that take longer than a few seconds each
-	$(BIN)/python -m pytest -q -n $(AT_A_TIME) --dist loadfile -m slow
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m slow
 
 format: $(STAMP)  ## what `check` asks for, done
 	$(BIN)/ruff format .

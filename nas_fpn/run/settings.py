@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -24,6 +24,7 @@ from nas_fpn.run.budget_settings import BudgetSettings, LimitSettings, SoftConst
 from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.confirm_settings import ConfirmSettings
 from nas_fpn.run.explain_settings import ExplainSettings
+from nas_fpn.run.spread_settings import RaySettings, ReportSettings
 from nas_fpn.search import CONSTRAINED, Halving, SoftConstraint, rung_steps
 from nas_fpn.strange import MOST_BYTES as MOST_LINE
 from nas_fpn.strange import bounded, decoded
@@ -32,7 +33,6 @@ from nas_fpn.training.settings import TrainingSettings
 __all__ = ["Run", "RunSettings", "changed", "read_run", "spread_as"]
 
 MOST_BYTES = 1 << 18  # of a run.toml
-MOST = 1 << 20  # workers
 MOST_THREADS = 1 << 12
 MOST_RUNGS = 10
 NO_GPUS = 'device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1'
@@ -44,57 +44,10 @@ OBJECTIVES = (
 )
 
 
-class RaySettings(BaseModel):
-    """Table ``[ray]``: how trials are spread."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    workers: int | Literal["auto"] = Field(
-        "auto",
-        description='trials at a time; "auto": as many, on as many threads, as are found fastest '
-        "when the run begins; 0: in this process, without Ray",
-    )
-    cpus_per_trial: float = Field(1.0, ge=0, description="CPU cores that a trial takes")
-    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs that a trial takes; may be a part")
-    address: str = Field("local", description='"local", "auto", or the address of a Ray cluster')
-    inputs: Literal["everywhere", "driver"] = Field(
-        "everywhere",
-        description="nodes of a cluster that must reach data and weights; trials read features",
-    )
-
-    @field_validator("workers", mode="plain")
-    @classmethod
-    def _is_a_number_or_auto(cls, workers: object) -> int | Literal["auto"]:
-        if workers == "auto":
-            return "auto"
-        if isinstance(workers, int) and not isinstance(workers, bool) and 0 <= workers <= MOST:
-            return workers
-        raise ValueError('should be "auto", or a number of trials from 0')
-
-
 def _lacks_gpus(proxy: ProxySettings, ray: RaySettings) -> bool:
     """Whether trials would train on a device that Ray shows to none of them."""
     measured = ray.workers == "auto" and ray.address == "local"
     return proxy.device == "cuda" and bool(ray.workers) and not (measured or ray.gpus_per_trial)
-
-
-class ReportSettings(BaseModel):
-    """Table ``[report]``: where else the record can be looked at while the search runs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mirror: bool = Field(True, description="keep an Optuna study of the record, for dashboards")
-    storage: str = Field(
-        "", description='where: "sqlite:///FILE", "postgresql://…"; "" is mirror/ in the folder'
-    )
-    tensorboard: bool = Field(False, description="write curves for TensorBoard to tensorboard/")
-
-    @field_validator("storage")
-    @classmethod
-    def _is_a_url(cls, storage: str) -> str:
-        if storage and "://" not in storage:
-            raise ValueError('should be a URL, like "sqlite:///mirror.db", or ""')
-        return storage
 
 
 class RunSettings(BaseModel):
