@@ -26,7 +26,7 @@ from nas_fpn.report.calibration import (
 __all__ = ["SMALL", "calibrated", "fidelity_of", "last_calibrated"]
 
 SMALL = 0.05  # chance at which necks of a reference count as told apart
-OWN = ("evaluations", "threads", "device")  # of the proxy, what moves no ranking
+OWN = ("evaluations", "threads", "device", "graphs")  # of the proxy, what moves no ranking
 
 
 def calibrated(

@@ -1,6 +1,7 @@
 """Several runs side by side: controllers, spaces, and whether their scores compare at all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nas_fpn.report.front import best_entry
 from nas_fpn.report.front_plot import name_of
@@ -9,7 +10,9 @@ from nas_fpn.report.opened import Opened
 from nas_fpn.report.plots import Line, plot
 from nas_fpn.report.search_curve import best_so_far, in_order
 
-__all__ = ["compare_section", "rivals_of", "same_question"]
+__all__ = ["but_last_digits", "compare_section", "rivals_of", "same_question"]
+
+LAST_DIGITS = ("threads", "graphs")  # of the proxy, what moves nothing else
 
 
 def compare_section(runs: Sequence[Opened]) -> Markup:
@@ -59,9 +62,15 @@ def same_question(one: Opened, other: Opened) -> bool:
     """Whether scores of two runs compare: the same features, training and first objective."""
     return (
         one.header.get("bank") == other.header.get("bank")
-        and one.settings.get("proxy") == other.settings.get("proxy")
+        and but_last_digits(one.settings.get("proxy"))
+        == but_last_digits(other.settings.get("proxy"))
         and one.objectives[0] == other.objectives[0]
     )
+
+
+def but_last_digits(proxy: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``[proxy]`` of a record without what moves the last digits of its scores only."""
+    return {name: value for name, value in (proxy or {}).items() if name not in LAST_DIGITS}
 
 
 def rivals_of(run: Opened, runs: Sequence[Opened]) -> list[Opened]:

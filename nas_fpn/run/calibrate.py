@@ -40,7 +40,7 @@ from nas_fpn.run.prepare import Prepared, Step, prepare
 from nas_fpn.run.question import Question, read_question
 from nas_fpn.run.settings import Run
 from nas_fpn.run.spread import Done, Work, spread
-from nas_fpn.run.trainer import cached_bank
+from nas_fpn.run.trainer import cached_bank, decisive
 from nas_fpn.search import Noted
 
 __all__ = ["calibrate_run", "keep_calibration"]
@@ -195,7 +195,7 @@ def _work(
             if narrow is None:
                 continue
             proxy, bank = one.settings(settings.proxy), banks[one.image_size]
-            facts = {"proxy": proxy.model_dump(mode="json"), "bank": bank.name}
+            facts = {"proxy": decisive(proxy), "bank": bank.name}
             short = InProxy(
                 label=one.label,
                 neck=neck.neck,

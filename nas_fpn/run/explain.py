@@ -21,6 +21,7 @@ from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.train import pick_device, train
 from nas_fpn.record import Event, History, Record, read_history
 from nas_fpn.report import Explained, explained
+from nas_fpn.report.compare import but_last_digits
 from nas_fpn.run.code import check_backbone
 from nas_fpn.run.confirm import check_same
 from nas_fpn.run.equal_cost import Frame
@@ -37,7 +38,7 @@ from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.question import read_question
 from nas_fpn.run.settings import Run
 from nas_fpn.run.spread import Done, Work, spread
-from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
+from nas_fpn.run.trainer import Trainer, build_neck, cached_bank, decisive
 from nas_fpn.search import Noted
 
 __all__ = ["Ablated", "Ablation", "explain_run"]
@@ -173,7 +174,7 @@ def _ablation(
     what = {
         "neck": variant.neck,
         "words": [file.sha256 for file in trainer.words.files],
-        "proxy": trainer.settings.model_dump(mode="json"),
+        "proxy": decisive(trainer.settings),
         "bank": bank.key,
         "split": explanation.split,
         "seed": seed,
@@ -237,7 +238,7 @@ def _random_event(history: History, folder: Path) -> Event:
             (one, ours["settings"].get(one), theirs["settings"].get(one))
             for one in ("objective", "limits", "halving")
         ),
-        ("proxy", _but_last_digits(ours), _but_last_digits(theirs)),
+        ("proxy", *(but_last_digits(one["settings"].get("proxy")) for one in (ours, theirs))),
     ):
         if mine != its:
             raise RunError(
@@ -260,9 +261,3 @@ def _random_event(history: History, folder: Path) -> Event:
         "objective": first,
         "scores": scores,
     }
-
-
-def _but_last_digits(header: Event) -> dict[str, object]:
-    """The proxy of a run but for what moves the last digits only: its threads, and its graphs."""
-    proxy = header["settings"].get("proxy", {})
-    return {k: v for k, v in proxy.items() if k not in {"threads", "graphs"}}

@@ -20,7 +20,7 @@ from nas_fpn.record import Entry, Event, History
 from nas_fpn.report import best_entry, name_of
 from nas_fpn.run.equal_cost import Frame, equal_cost
 from nas_fpn.run.settings import Run
-from nas_fpn.run.trainer import neck_cost
+from nas_fpn.run.trainer import decisive, neck_cost
 
 __all__ = [
     "Explanation",
@@ -163,7 +163,7 @@ def asked(run: Run, winner: Entry, control: Entry, bank: Bank) -> str:
     what = {
         "trial": winner.number,
         "control": control.number,
-        "proxy": settings.proxy.model_dump(mode="json"),
+        "proxy": decisive(settings.proxy),
         "detector": settings.detector.model_dump(mode="json"),
         "explain": settings.explain.model_dump(exclude={"workers"}),
         "equal_cost": settings.confirm.equal_cost,

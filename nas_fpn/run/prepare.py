@@ -25,6 +25,7 @@ from nas_fpn.proxy.train import pick_device
 from nas_fpn.proxy.warmup import load_images, warm_up
 from nas_fpn.run.data import read_data
 from nas_fpn.run.settings import Run
+from nas_fpn.search.header import PROXY_MAY_CHANGE
 
 __all__ = ["Prepared", "Step", "prepare"]
 
@@ -146,6 +147,6 @@ def _threads(run: Run) -> int:
 def _warmup_fields() -> list[str]:
     """Of the proxy's settings, those that the warm-up reads: all but a trial's own."""
     of_a_trial = {"steps", "batch_size", "learning_rate", "weight_decay", "optimiser", "warmup"}
-    of_a_trial |= {"graphs"}
+    of_a_trial |= set(PROXY_MAY_CHANGE)
     stored = {"evaluations", "views", "dtype", "precision"}
     return sorted(set(ProxySettings.model_fields) - of_a_trial - stored)

@@ -17,7 +17,7 @@ from nas_fpn.report import ScreeningPlan, screen, screening_cost
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run
 from nas_fpn.run.spread import Done, Work, spread
-from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
+from nas_fpn.run.trainer import Trainer, build_neck, cached_bank, decisive
 
 __all__ = ["Rescore", "finalists"]
 
@@ -118,7 +118,7 @@ def _score(entry: Entry, objective: str) -> float:
 
 def _of(trainer: Trainer) -> str:
     """A hash of what decides a score in the proxy, beside neck and seed."""
-    what = json.dumps([trainer.bank.name, trainer.settings.model_dump(mode="json")])
+    what = json.dumps([trainer.bank.name, decisive(trainer.settings)])
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 

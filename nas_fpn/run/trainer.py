@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -20,8 +21,9 @@ from nas_fpn.proxy.train import pick_device, train
 from nas_fpn.record import Report
 from nas_fpn.run.limits import Limits
 from nas_fpn.search import CONSTRAINED, BeyondLimits, Due, SoftConstraint
+from nas_fpn.search.header import PROXY_MAY_CHANGE
 
-__all__ = ["Trainer", "build_neck", "cached_bank", "neck_cost"]
+__all__ = ["Trainer", "build_neck", "cached_bank", "decisive", "neck_cost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,18 @@ class Trainer:
     def _checkpoint(self, due: Due, bank: Bank) -> Checkpoint | None:
         if self.checkpoints is None:
             return None
-        settings = self.settings.model_dump(mode="json")
+        settings = decisive(self.settings)
         what = json.dumps([due.text, settings, self.seed, bank.key, self.rungs])
         of = hashlib.sha256(what.encode()).hexdigest()
         return Checkpoint(self.checkpoints, due.number, of, due.begin, due.pause)
+
+
+def decisive(settings: ProxySettings) -> dict[str, Any]:
+    """What of ``[proxy]`` decides a score, for hashes of trainings: not how a step is launched.
+
+    So what older versions hashed, without those settings, is found again.
+    """
+    return settings.model_dump(mode="json", exclude=set(PROXY_MAY_CHANGE))
 
 
 @lru_cache(maxsize=2)

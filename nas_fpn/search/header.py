@@ -9,7 +9,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.record import VERSION, Event, History, Record
 from nas_fpn.search.memory import MemoryRecord
 
-__all__ = ["begin", "budget_on_record"]
+__all__ = ["PROXY_MAY_CHANGE", "begin", "budget_on_record"]
 
 # What may differ between the first session of a run and a later one.
 MAY_CHANGE = ("event", "version", "packages", "machine")

@@ -138,6 +138,7 @@ def test_a_record_finds_the_fidelity_that_it_trained_at() -> None:
     assert label(run_of()["settings"]) == LABELS[1]
     assert label(run_of(steps=100)["settings"]) == LABELS[2]
     assert label(run_of(steps=100, threads=2, evaluations=1)["settings"]) == LABELS[2]
+    assert label(run_of(graphs=False)["settings"]) == LABELS[1]
     assert label(run_of(steps=200)["settings"]) is None
     assert label({**run_of()["settings"], "backbone": {"name": "other"}}) is None
 

@@ -4,13 +4,15 @@ from nas_fpn.record import Entry, Event, History, Outcome
 from nas_fpn.report import Opened, Selection, side_by_side, side_by_side_json, stacked
 
 
-def opened(name: str, best: float, *, bank: str = "b", score: str = "ap") -> Opened:
+def opened(
+    name: str, best: float, *, bank: str = "b", score: str = "ap", **proxy: object
+) -> Opened:
     first: Event = {
         "event": "run",
         "version": 1,
         "seed": 3,
         "bank": bank,
-        "settings": {"controller": name, "space": "quick", "budget": {"trials": 9}},
+        "settings": {"controller": name, "space": "quick", "budget": {"trials": 9}, "proxy": proxy},
     }
     told = (Outcome("complete", {"ap": ap, score: ap}, 300, 1800.0) for ap in (0.25, best))
     sources = ("baseline:fpn", "controller")
@@ -38,6 +40,13 @@ def test_other_features_do_not_compare() -> None:
     runs = {"one": opened("ppo", 0.5), "two": opened("ppo", 0.4, bank="c")}
     assert "\ntwo: trained on other features" in side_by_side(runs)
     assert side_by_side_json(runs, Selection())["compare"] is False
+
+
+def test_other_settings_of_the_proxy_do_not_compare_but_for_those_of_last_digits() -> None:
+    runs = {"one": opened("ppo", 0.5, steps=300), "two": opened("ppo", 0.4, steps=200)}
+    assert side_by_side_json(runs, Selection())["compare"] is False
+    runs["two"] = opened("ppo", 0.4, steps=300, threads=2, graphs=True)
+    assert side_by_side_json(runs, Selection())["compare"] is True
 
 
 def test_a_run_without_trials_has_a_row() -> None:

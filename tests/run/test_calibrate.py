@@ -195,7 +195,11 @@ def test_a_whole_calibration_goes_on_and_trains_nothing_twice(tmp_path: Path) ->
     assert len(later) == whole - 1
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len({row["of"] for row in rows}) == len(rows) == whole
-    assert noted(run) == [f"{whole} trainings, {whole} of them on file"]
+    on_file = [f"{whole} trainings, {whole} of them on file"]
+    assert noted(run) == on_file
+    text = (run.folder / "run.toml").read_text()
+    assert noted(run_of(run.folder, text.replace("[proxy]", "[proxy]\ngraphs = false"))) == on_file
+    run = run_of(run.folder, text)
 
     for _ in search_run(run):
         pass

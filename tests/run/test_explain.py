@@ -1,6 +1,7 @@
 """Explaining a neck: who is explained, against what; a whole run at the smallest size, resumed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,9 @@ def test_a_whole_explanation_goes_on_and_trains_nothing_twice(tmp_path: Path) ->
     assert path.read_bytes().startswith(before)
     ended = path.read_bytes()
     assert noted(run) == [] and path.read_bytes() == ended
+    proxy = run.settings.proxy.model_copy(update={"graphs": not run.settings.proxy.graphs})
+    launched = replace(run, settings=run.settings.model_copy(update={"proxy": proxy}))
+    assert noted(launched) == [] and path.read_bytes() == ended
     history = read_history(path)
     known = explained(history)
     assert known is not None and known.done == known.wanted and len(known.changes) == 2

@@ -76,6 +76,10 @@ def test_the_worse_half_leaves_each_round_and_nothing_is_trained_twice(
     assert left.neck in {row["neck"] for row in rows[4:]}
     assert chosen(run, entries, path) == (left,)
     assert screenings(path) == rows, "what is on record is not trained again"
+    proxy = run.settings.proxy.model_copy(update={"graphs": not run.settings.proxy.graphs})
+    launched = replace(run, settings=run.settings.model_copy(update={"proxy": proxy}))
+    assert chosen(launched, entries, path) == (left,)
+    assert screenings(path) == rows, "nor if its steps are launched otherwise"
 
 
 def test_one_that_was_cut_short_goes_on_to_the_same_finalist(run: Run, tmp_path: Path) -> None:
