@@ -26,12 +26,24 @@ from nas_fpn.proxy.optimise import is_out_of_memory, optimise
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import prepare_training, proxy_schedule
 
-__all__ = ["Packing", "best_packing", "candidate_packings", "measure_packing"]
+__all__ = ["Died", "Packing", "best_packing", "candidate_packings", "measure_packing"]
 
 WARM = 3  # steps of each process before all begin together
 SECONDS = 3.0
 ON_ONE_GPU = (1, 2, 4, 8)
 NO_ROOM = "no room"  # what a process says whose device has no memory left
+
+
+class Died(RunError):  # noqa: N818  (a RunError, which whoever tries several can tell)
+    """A process that was to be timed has died; ``last`` is the last line that it wrote."""
+
+    def __init__(self, last: str) -> None:
+        super().__init__(
+            f"a training that was to be timed died: {last}\n"
+            "where memory was out, fewer [ray] workers or a smaller [proxy] batch_size take less; "
+            "workers = 0 trains in this process, which shows the whole error"
+        )
+        self.last = last
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +102,8 @@ def measure_packing(
     Each takes ``seconds`` and the start of its processes, about five seconds. ``text`` has shipped
     words only. ``settings.device`` is where they train; with ``gpus`` of a candidate the processes
     take turns at that many of the devices that are visible here. One for which there is no memory
-    cannot be: it has zero steps a second. Raises ``RunError`` if no candidate has room, or, with
-    its last line, if a process dies of anything else.
+    cannot be: it has zero steps a second. Raises ``RunError`` if no candidate has room, or ``Died``
+    if a process dies of anything else.
     """
     measured = tuple(
         _measured(one, bank, text, settings, seconds=seconds, seed=seed) for one in candidates
@@ -189,7 +201,7 @@ def _hear(process: subprocess.Popen[str]) -> str:
         return line
     _, said = process.communicate()
     last = next(filter(None, reversed(said.split("\n"))), f"exit code {process.returncode}")
-    raise RunError(f"a training that was to be timed died: {last[:300]}")
+    raise Died(last[:300])
 
 
 class _TimeIsUp(Exception):  # noqa: N818  (no error: how a timed training ends)
