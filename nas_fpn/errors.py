@@ -3,7 +3,10 @@
 Each message says where, what, and how to mend, with the value that was given.
 """
 
-__all__ = ["DataError", "RunError", "SpaceError"]
+import shlex
+from pathlib import Path
+
+__all__ = ["DataError", "RunError", "SpaceError", "command_line"]
 
 
 class SpaceError(ValueError):
@@ -16,3 +19,12 @@ class DataError(ValueError):
 
 class RunError(ValueError):
     """A ``run.toml``, a controller or a ``history.jsonl`` is wrong; the message names the place."""
+
+
+def command_line(verb: str, *words: str | Path) -> str:
+    """A command to type as it stands: what a shell would take apart is quoted.
+
+    >>> command_line("search", Path("my runs/first"))
+    "nas-fpn search 'my runs/first'"
+    """
+    return shlex.join(["nas-fpn", verb, *map(str, words)])

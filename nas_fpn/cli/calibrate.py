@@ -42,7 +42,7 @@ def calibrate(
     )
     asked = replace(asked, settings=asked.settings.model_copy(update={"calibrate": changed}))
     events = calibrate_run(asked)
-    event = to_the_end(events, command=f"nas-fpn calibrate {run}", err=json_)
+    event = to_the_end(events, verb="calibrate", run=run, err=json_)
     if json_:
         print_json(calibrated_json(event))
     else:

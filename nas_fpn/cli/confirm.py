@@ -42,7 +42,7 @@ def confirm(
     )
     asked = replace(asked, settings=asked.settings.model_copy(update={"confirm": changed}))
     events = _to_its_line(confirm_run(asked))
-    line = to_the_end(events, command=f"nas-fpn confirm {run}", err=json_)
+    line = to_the_end(events, verb="confirm", run=run, err=json_)
     if json_:
         print_json(confirmed_json(line))
     else:

@@ -7,6 +7,7 @@ import typer
 
 from nas_fpn.cli.arguments import Json
 from nas_fpn.cli.output import print_json
+from nas_fpn.errors import command_line
 
 __all__ = ["data_check", "data_convert", "data_shapes"]
 
@@ -111,5 +112,5 @@ def data_convert(
         typer.echo(f"{path}: {done.images[split]} images, {done.boxes[split]} boxes")
     typer.echo(
         f"{len(done.names)} categories: {', '.join(done.names)}\n"
-        f"now: nas-fpn init runs/mine --data {to} --images {folder}"
+        f"now: {command_line('init', 'runs/mine', '--data', to, '--images', folder)}"
     )

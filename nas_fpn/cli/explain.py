@@ -50,7 +50,7 @@ def explain(
     )
     asked = replace(asked, settings=asked.settings.model_copy(update={"explain": changed}))
     events = explain_run(asked, trial, against=against)
-    known = to_the_end(events, command=f"nas-fpn explain {run}", err=json_)
+    known = to_the_end(events, verb="explain", run=run, err=json_)
     history = read_history(asked.folder / "history.jsonl")
     shares = importance(open_run(asked.folder, trust=True))
     if json_:

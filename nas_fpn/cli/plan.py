@@ -6,6 +6,7 @@ import typer
 
 from nas_fpn.cli.arguments import Json, RunFolder
 from nas_fpn.cli.output import print_json, say
+from nas_fpn.errors import command_line
 
 __all__ = ["plan"]
 
@@ -42,7 +43,7 @@ def plan(
     except StopIteration as end:
         outlook = end.value
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; nas-fpn plan {run} goes on from here", err=True)
+        typer.echo(f"\ninterrupted; {command_line('plan', run)} goes on from here", err=True)
         raise typer.Exit(130) from None
     except FloatingPointError as fault:
         typer.echo(f"{run}: {fault}", err=True)

@@ -9,7 +9,7 @@ import typer
 
 from nas_fpn.cli.arguments import Json, Minutes, RunFolder, Trials, Workers, workers_of
 from nas_fpn.cli.output import display, say
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 
 __all__ = ["init", "search", "search_on", "table"]
 
@@ -31,7 +31,7 @@ def init(
     from nas_fpn.run import start_run
 
     path = start_run(run, data or (), images=images)
-    typer.echo(f"{path} is written; now: nas-fpn search {run}")
+    typer.echo(f"{path} is written; now: {command_line('search', run)}")
 
 
 def search(
@@ -105,7 +105,7 @@ def search_on(
         with closing(events):  # now, not when the interpreter ends: workers are to stop
             display(events, watch)
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; nas-fpn search {run} goes on from here", err=True)
+        typer.echo(f"\ninterrupted; {command_line('search', run)} goes on from here", err=True)
         raise typer.Exit(130) from None
     except FloatingPointError as fault:
         typer.echo(f"{run}: {fault}", err=True)
@@ -115,12 +115,14 @@ def search_on(
             raise
         typer.echo(f"{fault.filename or run}: {fault.strerror}", err=True)
         typer.echo(
-            f"what is on record stays; once this can be written, nas-fpn search {run} goes on",
+            "what is on record stays; once this can be written, "
+            f"{command_line('search', run)} goes on",
             err=True,
         )
         raise typer.Exit(1) from None
     if not watch.any_complete:
-        typer.echo(f"{run}: no trial is complete; nas-fpn table {run} has the reasons", err=True)
+        reasons = command_line("table", run)
+        typer.echo(f"{run}: no trial is complete; {reasons} has the reasons", err=True)
         raise typer.Exit(1)
 
 
@@ -190,5 +192,5 @@ def _record_of(run: Path) -> Any:
 
     path = inside(run, "history.jsonl")
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {run}")
+        raise RunError(f"{path}: no such file\nrun it with: {command_line('search', run)}")
     return Opened(run.resolve().name, read_history(path))

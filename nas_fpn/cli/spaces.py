@@ -10,7 +10,7 @@ import typer
 
 from nas_fpn.cli.arguments import Json, OwnWords, SpaceName, Trust, neck_of, space_of
 from nas_fpn.cli.output import complain, print_json
-from nas_fpn.errors import SpaceError
+from nas_fpn.errors import SpaceError, command_line
 
 __all__ = ["check", "necks", "sample", "show", "size"]
 
@@ -149,7 +149,8 @@ def show(
         drawn = draw_text(architecture)
         wide, columns = 2 + max(map(len, drawn.splitlines())), get_terminal_size().columns
         if sys.stdout.isatty() and wide > columns:
-            drawn = f"{wide} columns are too wide here: nas-fpn show {neck} --svg FILE draws it\n"
+            better = command_line("show", neck, "--svg", "FILE")
+            drawn = f"{wide} columns are too wide here: {better} draws it\n"
         picture = "".join(f"# {row}".rstrip() + "\n" for row in drawn.splitlines())
         typer.echo(f"{architecture}\n# {identity}\n{picture}", nl=False)
 

@@ -2,29 +2,31 @@
 
 from collections.abc import Generator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from nas_fpn.cli.output import inert
+from nas_fpn.errors import command_line
 
 __all__ = ["to_the_end"]
 
 
-def to_the_end(events: Generator[Any, None, Any], *, command: str, err: bool) -> Any:
+def to_the_end(events: Generator[Any, None, Any], *, verb: str, run: str | Path, err: bool) -> Any:
     """Print the lines of a work, on a terminal what is under way below them; give its result.
 
     ``err`` prints to stderr, where stdout is for JSON. Ctrl-C ends the program with 130 and says
-    that ``command`` goes on; a training that diverged ends it with 1.
+    that ``verb`` on ``run`` goes on; a training that diverged ends it with 1.
     """
     try:
         with closing(events):  # now: workers are to stop
             return _shown(events, err=err)
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; {command} goes on from here", err=True)
+        typer.echo(f"\ninterrupted; {command_line(verb, run)} goes on from here", err=True)
         raise typer.Exit(130) from None
     except FloatingPointError as fault:
-        typer.echo(f"{command.split()[-1]}: {fault}", err=True)
+        typer.echo(f"{run}: {fault}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -9,7 +9,7 @@ import typer
 
 from nas_fpn.cli.arguments import Json, Minutes, RunFolder, Trials, Workers, workers_of
 from nas_fpn.cli.output import inert, print_json, say
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 
 __all__ = ["fetch", "job", "status", "stop", "submit"]
 
@@ -104,7 +104,10 @@ def submit(
         say(f"it stands in {submitted.folder}")
     if no_follow:
         if not json_:
-            say(f"nas-fpn status {run} shows it, nas-fpn fetch {run} brings the answers home")
+            say(
+                f"{command_line('status', run)} shows it, "
+                f"{command_line('fetch', run)} brings the answers home"
+            )
         return
     _follow(cluster, submitted.job, run, err=json_)
 
@@ -122,7 +125,8 @@ def status(run: RunFolder, json_: Json = False) -> None:
     if seen is None:
         raise RunError(
             f"{submitted.address}: knows no job {submitted.job}; was the cluster made anew?\n"
-            f"nas-fpn submit {run} --address {submitted.address} goes on with what is here"
+            f"{command_line('submit', run, '--address', submitted.address)} goes on with "
+            "what is here"
         )
     last = [row for row in cluster.log(submitted.job).splitlines() if row.strip()][-1:]
     facts = {
@@ -140,7 +144,7 @@ def status(run: RunFolder, json_: Json = False) -> None:
     say("\n".join(f"{label:10} {text}" for label, text in facts.items() if text))
     hint = "fetch" if seen.over else "stop"
     done = "brings the answers home" if seen.over else "ends it"
-    say(f"nas-fpn {hint} {run} {done}")
+    say(f"{command_line(hint, run)} {done}")
 
 
 def stop(run: RunFolder) -> None:
@@ -152,9 +156,10 @@ def stop(run: RunFolder) -> None:
 
     submitted = read_submitted(run)
     if _cluster(submitted.address).stop(submitted.job):
-        say(f"job {submitted.job} is told to end; nas-fpn fetch {run} brings its record home")
+        fetch_it = command_line("fetch", run)
+        say(f"job {submitted.job} is told to end; {fetch_it} brings its record home")
     else:
-        say(f"job {submitted.job} had ended before; nas-fpn status {run} says how")
+        say(f"job {submitted.job} had ended before; {command_line('status', run)} says how")
 
 
 def fetch(
@@ -189,7 +194,7 @@ def fetch(
                 shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
                 say(f"{what:8} {len(names):4}  {shown}")
         if running:
-            say(f"the job goes on; nas-fpn fetch {run} brings best/ when it has ended")
+            say(f"the job goes on; {command_line('fetch', run)} brings best/ when it has ended")
     if kept:
         typer.echo(
             inert(
@@ -240,7 +245,8 @@ def _follow(cluster: Any, job_id: str, run: Path, *, err: bool) -> None:
             typer.echo(inert(piece.expandtabs()), nl=False, err=err)
     except KeyboardInterrupt:
         typer.echo(
-            f"\nthe job goes on; nas-fpn status {run} shows it, nas-fpn stop {run} ends it",
+            f"\nthe job goes on; {command_line('status', run)} shows it, "
+            f"{command_line('stop', run)} ends it",
             err=True,
         )
         raise typer.Exit(130) from None
@@ -248,7 +254,7 @@ def _follow(cluster: Any, job_id: str, run: Path, *, err: bool) -> None:
     state = "gone" if seen is None else seen.state
     message = "" if seen is None else f": {_line(seen.message)}"
     if state == "SUCCEEDED":
-        typer.echo(f"it has ended; nas-fpn fetch {run} brings the answers home", err=err)
+        typer.echo(f"it has ended; {command_line('fetch', run)} brings the answers home", err=err)
         return
     typer.echo(inert(f"the job is {state}{message}"), err=True)
     raise typer.Exit(1)

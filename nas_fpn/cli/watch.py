@@ -8,7 +8,7 @@ import typer
 
 from nas_fpn.cli.arguments import RunFolder
 from nas_fpn.cli.output import display, show_once
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 
 __all__ = ["watch"]
 
@@ -33,7 +33,7 @@ def watch(
     seen = watch_of(asked)
     if once:
         if not path.is_file():
-            raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {run}")
+            raise RunError(f"{path}: no such file\nrun it with: {command_line('search', run)}")
         for event in follow(asked):
             if event is None:
                 break

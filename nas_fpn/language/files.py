@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-from nas_fpn.errors import SpaceError
+from nas_fpn.errors import SpaceError, command_line
 from nas_fpn.language.layout import MOST_BYTES, near, text_of
 from nas_fpn.language.own_words import SHIPPED, Words
 from nas_fpn.language.program import Architecture
@@ -87,7 +87,7 @@ def find_neck(name_or_path: str | Path) -> Path:
     if found.suffix == ".space" and not Path(name_or_path).is_file():
         raise SpaceError(
             f"{str(name_or_path)!r} is a space, where a neck is wanted\n"
-            f"draw one of its necks: nas-fpn sample {name_or_path} > mine.neck"
+            f"draw one of its necks: {command_line('sample', name_or_path)} > mine.neck"
         )
     return found
 

@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.record import Entry, read_history
 from nas_fpn.report.drawings import DrawnOnDemand
 from nas_fpn.report.mirror import Mirror, fingerprint
@@ -87,7 +87,7 @@ class Followed:
         except FileNotFoundError:
             raise RunError(
                 f"{self._folder / 'history.jsonl'}: no such file\n"
-                f"run it with: nas-fpn search {self._folder}"
+                f"run it with: {command_line('search', self._folder)}"
             ) from None
         return there.st_mtime_ns, there.st_size
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from optuna.storages import BaseStorage
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.record import Record
 from nas_fpn.report.drawings import DrawnFiles
 from nas_fpn.report.mirror import Mirror
@@ -62,7 +62,7 @@ def rebuild(folder: Path, *, storage: str = "", trust: bool = False) -> int:
     """
     path = inside(folder, "history.jsonl")
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {folder}")
+        raise RunError(f"{path}: no such file\nrun it with: {command_line('search', folder)}")
     with Record(path):  # a search has it open: it writes the mirror itself
         run = open_run(folder, trust=trust)
         if storage:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nas_fpn.errors import RunError, SpaceError
+from nas_fpn.errors import RunError, SpaceError, command_line
 from nas_fpn.language import SHIPPED, Space, Words, explain, find_space, load_words, read
 from nas_fpn.language.files import shipped_folder
 from nas_fpn.record import Entry, History, read_history
@@ -76,7 +76,7 @@ def open_run(folder: Path, *, trust: bool = False) -> Opened:
     """
     path = inside(folder, "history.jsonl")
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nrun it with: nas-fpn search {folder}")
+        raise RunError(f"{path}: no such file\nrun it with: {command_line('search', folder)}")
     bare = Opened(folder.resolve().name, read_history(path))
     missing: list[str] = []
     words = _words(folder, bare, missing, trust=trust)

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.export import PLAIN, Form, check_adapters, export_neck
 from nas_fpn.export.adapters import Facts
 from nas_fpn.language import Architecture, lower, parse
@@ -54,7 +54,9 @@ def trial_entry(run: Run, number: int | None) -> Entry:
     path = run.folder / "history.jsonl"
     entries = read_history(path).entries
     if not entries:
-        raise RunError(f"{path}: no trial is on record\nrun it with: nas-fpn search {run.folder}")
+        raise RunError(
+            f"{path}: no trial is on record\nrun it with: {command_line('search', run.folder)}"
+        )
     if number is None:
         best = best_entry(entries, run.settings.objectives[0])
         if best is None:

@@ -11,7 +11,7 @@ from time import monotonic
 
 import torch
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.language import Words
 from nas_fpn.lock import Lock
 from nas_fpn.proxy.bank import Bank
@@ -78,7 +78,7 @@ def confirm_run(
     """
     path = run.folder / "history.jsonl"
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nsearch first: nas-fpn search {run.folder}")
+        raise RunError(f"{path}: no such file\nsearch first: {command_line('search', run.folder)}")
     with (
         Lock(run.folder / "history.lock") as lock,
         Record(path, lock=lock) as record,

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import torch
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.language import parse
 from nas_fpn.lock import Lock
 from nas_fpn.proxy.bank import Bank
@@ -96,7 +96,7 @@ def explain_run(
     """
     path = run.folder / "history.jsonl"
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nsearch first: nas-fpn search {run.folder}")
+        raise RunError(f"{path}: no such file\nsearch first: {command_line('search', run.folder)}")
     with (
         Lock(run.folder / "history.lock") as lock,
         Record(path, lock=lock) as record,
@@ -225,7 +225,7 @@ def _random_event(history: History, folder: Path) -> Event:
     path = folder / "history.jsonl"
     other = read_history(path)
     if not other.events:
-        raise RunError(f"{path}: no such record\nsearch it first: nas-fpn search {folder}")
+        raise RunError(f"{path}: no such record\nsearch it first: {command_line('search', folder)}")
     ours, theirs = history.events[0], other.events[0]
     if theirs.get("settings", {}).get("controller") != "random_search":
         raise RunError(
@@ -253,7 +253,9 @@ def _random_event(history: History, folder: Path) -> Event:
         if not entry.is_baseline and entry.outcome is not None and entry.outcome.state == "complete"
     ]
     if not scores:
-        raise RunError(f"{folder}: no trial is complete\nsearch on: nas-fpn search {folder}")
+        raise RunError(
+            f"{folder}: no trial is complete\nsearch on: {command_line('search', folder)}"
+        )
     return {
         "event": "against",
         "run": folder.resolve().name,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.language import Architecture, Words, identity, parse
 from nas_fpn.language.draw import together
 from nas_fpn.language.simpler import Simpler, plain, simpler
@@ -100,13 +100,13 @@ def explained_pair(run: Run, history: History, number: int | None) -> tuple[Entr
         if not 0 <= number < len(entries):
             raise RunError(
                 f"{run.folder}: no trial {number}; there are 0..{len(entries) - 1}\n"
-                f"the table lists them: nas-fpn table {run.folder}"
+                f"the table lists them: {command_line('table', run.folder)}"
             )
         winner = best_entry([one for one in found if one.number == number], objective)
         if winner is None:
             raise RunError(
                 f"{run.folder}: trial {number} is no complete neck that the search found\n"
-                f"name another, or none for the best: nas-fpn explain {run.folder}"
+                f"name another, or none for the best: {command_line('explain', run.folder)}"
             )
     if winner is None:
         raise RunError("no neck found is complete: there is nothing to explain\nsearch on first")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.language import Architecture, Space, decode, sample
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.settings import ProxySettings
@@ -101,7 +101,7 @@ def calibrated_steps(run: Run) -> tuple[tuple[int, ...], int | None, str | None]
     except (KeyError, TypeError, ValueError) as fault:
         raise RunError(
             f"{path}: no calibration that can be read: {fault}\nremove it, or make it anew: "
-            f"nas-fpn calibrate {run.folder}"
+            + command_line("calibrate", run.folder)
         ) from None
     if found is None:
         return steps, None, None

@@ -10,7 +10,7 @@ from torch import nn
 
 from nas_fpn.detect.draw_boxes import draw_boxes
 from nas_fpn.detect.images import open_image
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.run.alone import run_file
 
 __all__ = ["LoadedDetector", "found_in", "load_detector"]
@@ -34,7 +34,10 @@ def load_detector(folder: Path) -> LoadedDetector:
     path = folder / "detector.py"
     if not path.is_file():
         hint = "its training is not over" if (folder / "job.json").is_file() else "train one"
-        raise RunError(f"{path}: no such file; {hint}\nnas-fpn train --neck fpn --to {folder}")
+        raise RunError(
+            f"{path}: no such file; {hint}\n"
+            + command_line("train", "--neck", "fpn", "--to", folder)
+        )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config["detector"]["kind"] == "fast_rcnn":
         raise RunError(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from nas_fpn.detect.settings import DetectorSettings
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.proxy.url import is_url
@@ -243,7 +243,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         return tomllib.loads(bounded(path, MOST_BYTES).decode())
     except FileNotFoundError:
         raise RunError(
-            f"{path}: no such file\nwrite one with: nas-fpn init {path.parent}"
+            f"{path}: no such file\nwrite one with: {command_line('init', path.parent)}"
         ) from None
     except UnicodeDecodeError as fault:
         raise RunError(f"{path}: not UTF-8: {fault.reason} at byte {fault.start}") from None

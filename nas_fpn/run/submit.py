@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.run.package import INPUTS, MANIFEST, Package, collect, write_archive
 from nas_fpn.run.settings import Run
 from nas_fpn.run.submitted import (
@@ -214,7 +214,8 @@ def _before(run: Run, cluster: Cluster) -> Submitted | None:
     if seen is not None and not seen.over:
         raise RunError(
             f"{run.folder}: job {before.job} is {seen.state} there already\n"
-            f"nas-fpn status {run.folder} shows it, nas-fpn stop {run.folder} ends it"
+            f"{command_line('status', run.folder)} shows it, "
+            f"{command_line('stop', run.folder)} ends it"
         )
     return before
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.strange import bounded, decoded, inside
 
 __all__ = ["ANSWERS", "FILE", "Submitted", "answers_here", "read_submitted", "write_submitted"]
@@ -46,7 +46,7 @@ def read_submitted(run: Path) -> Submitted:
     except FileNotFoundError:
         raise RunError(
             f"{path}: no such file: this run was not submitted from here\n"
-            f"nas-fpn submit {run} --address http://HEAD:8265"
+            + command_line("submit", run, "--address", "http://HEAD:8265")
         ) from None
     except ValueError as fault:
         raise RunError(f"{path}: {fault}\ndelete it, and submit the run again") from None

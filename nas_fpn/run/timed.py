@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nas_fpn.errors import RunError
+from nas_fpn.errors import RunError, command_line
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Event, History
 from nas_fpn.run.clock import RunClock, spent_on_record
@@ -245,7 +245,7 @@ def in_time(steps: Iterator[Step], clock: RunClock | None, folder: Path) -> Iter
         except Late:
             yield Noted(
                 f"{folder / 'best'} is not written, for lack of time; the same command does it, "
-                f"or nas-fpn export {folder.name}"
+                f"or {command_line('export', folder, '--to', 'FOLDER')}"
             )
             return
         if step is None:
@@ -282,6 +282,6 @@ def _too_short(clock: RunClock, run: Run, step: Step, now: float, left: float) -
     return RunError(
         f"[budget] minutes = {minutes:g} is too short: {step.stage} would end after about "
         f"{now + left:.0f} s, and trials come after it\nthe least that will do here is about "
-        f"minutes = {needed}; nas-fpn plan {run.folder.name} prepares without a clock, once, and "
-        "says what would do then"
+        f"minutes = {needed}; {command_line('plan', run.folder)} prepares without "
+        "a clock, once, and says what would do then"
     )

@@ -2,7 +2,7 @@
 
 import ast
 
-from nas_fpn.errors import SpaceError
+from nas_fpn.errors import SpaceError, command_line
 from nas_fpn.language.foreign.bifpn import effdet_bifpn, mmdet_bifpn
 from nas_fpn.language.foreign.fields import fail
 from nas_fpn.language.foreign.fpn import bfp, fpn, pafpn, torchvision_fpn
@@ -107,9 +107,8 @@ def _of_type(value: Value, options: Options, file: str) -> Imported:
 def _unknown(value: Table, kind: Value) -> SpaceError:
     if isinstance(kind, str) and kind in _SHIPPED:
         what = f"a neck of type {kind} is not imported"
-        mend = (
-            f"`{_SHIPPED[kind]}` is its program in one configuration: nas-fpn show {_SHIPPED[kind]}"
-        )
+        shown = command_line("show", _SHIPPED[kind])
+        mend = f"`{_SHIPPED[kind]}` is its program in one configuration: {shown}"
     else:
         what = "the neck has no type" if kind is None else f"unknown neck {kind!r}"
         hint = "" if kind is None else near(str(kind), _TYPES)
