@@ -15,6 +15,7 @@ from nas_fpn.detect.anchor_detector import AnchorDetector
 from nas_fpn.detect.anchor_head import AnchorHead
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.head import DenseHead
+from nas_fpn.detect.mixed import mixed_precision
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.checkpoint import Checkpoint
@@ -128,10 +129,6 @@ def prepare_training(
     ).to(data.boxes.device)
     feed, memory = Feed(data, neck.inputs, device), memory_of(data)
 
-    def precision() -> torch.autocast:
-        low = settings.precision == "bfloat16"
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=low)
-
     parts = 1  # of a batch, one after another
     rows = order[0].clone()  # of the step, always the same tensor
     table: Table | None = None  # held here: a captured step reads it whatever the memory forgets
@@ -158,7 +155,7 @@ def prepare_training(
             return found
 
         boxes, labels = data.boxes[some].to(device), data.labels[some].to(device)
-        with precision():
+        with mixed_precision(device, settings.precision):
             total = detector.losses(feed(some), boxes, labels, assign=assign).total
         return total if len(some) == len(rows) else total * weight
 
@@ -169,7 +166,7 @@ def prepare_training(
 
     def evaluate() -> dict[str, float]:
         batches = _batches(held_out, neck.inputs, settings.batch_size, device)
-        with precision():
+        with mixed_precision(device, settings.precision):
             return validate(detector, batches, truth=bank.truth[split], categories=bank.categories)
 
     resident = data.boxes.device.type == "cuda"

@@ -8,7 +8,7 @@ training that goes on after an interruption gives the numbers of one that was ne
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nas_fpn.detect.dataset import Dataset, to_coco
 from nas_fpn.detect.evaluate import average_precision
+from nas_fpn.detect.mixed import mixed_precision
 from nas_fpn.errors import RunError
 from nas_fpn.record import Report
 from nas_fpn.training.average import follow, make_average
@@ -84,7 +85,8 @@ def fit_detector(
         if train.proposals is not None:
             for target, given in zip(targets, proposals, strict=True):
                 target["proposals"] = given.to(device)
-        with _chance(device, stream_seed(seed, step, CHANCE)), _mixed(device, settings):
+        mixed = mixed_precision(device, settings.precision)
+        with _chance(device, stream_seed(seed, step, CHANCE)), mixed:
             losses = model(list(pixels.to(device).float() / 255), targets)
         losses = {f"loss/{name}": value.float() for name, value in losses.items()}
         total = torch.stack(list(losses.values())).sum()
@@ -228,9 +230,3 @@ def _chance(device: torch.device, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-def _mixed(device: torch.device, settings: TrainingSettings) -> AbstractContextManager[None]:
-    return torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16"
-    )

@@ -13,7 +13,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.checkpoint import Checkpoint
 from nas_fpn.proxy.settings import ProxySettings
-from nas_fpn.proxy.train import make_detector, pick_device, train
+from nas_fpn.proxy.train import make_detector, pick_device, prepare_training, train
 from nas_fpn.record import Report
 
 SIZE = 128
@@ -292,6 +292,41 @@ def test_bfloat16_is_close_to_float32_and_weights_stay_in_it(bank: Bank) -> None
         assert all(p.dtype == torch.float32 for p in neck.parameters())
     one, two = (reports[-1].scores["loss"] for reports in found)
     assert one != two == pytest.approx(one, rel=0.05)
+
+
+class Shrinking(Laterals):
+    """A neck that halves its coarsest feature beyond one cell, and adds what is left to all."""
+
+    def __init__(self) -> None:
+        super().__init__(64)
+        self.halves = nn.ModuleList(nn.Conv2d(64, 64, 3, 2, padding=1) for _ in range(4))
+        for half in self.halves:
+            nn.init.constant_(half.weight, 1e-3)
+
+    def forward(self, features: list[Tensor]) -> tuple[Tensor, ...]:
+        outputs = super().forward(features)
+        coarse = outputs[-1]
+        for half in self.halves:
+            coarse = half(coarse)  # of 8 cells a side to 4, 2, 1, 1
+        return tuple(output + coarse for output in outputs)
+
+
+def test_a_feature_of_one_cell_is_halved_in_bfloat16_with_gradients_that_are_written(
+    bank: Bank,
+) -> None:
+    training = prepare_training(
+        neck := Shrinking(), bank, settings(precision="bfloat16"), seed=3, split="val"
+    )
+    rows = [torch.full((64 * 64 * 9,), math.nan) for _ in range(4)]
+    with pytest.warns(RuntimeWarning, match="computes in float32"):
+        losses = list(training.loss(0))
+    del rows  # for who takes what lies there for a gradient
+    sum(losses).backward()  # type: ignore[union-attr]
+    gradient = neck.halves[-1].weight.grad
+    middle = gradient[:, :, 1, 1]
+    assert middle.abs().sum() > 0
+    gradient[:, :, 1, 1] = 0  # the only tap that meets the one cell
+    assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
 class Hungry(Laterals):

@@ -130,6 +130,16 @@ def test_mixed_precision_trains(data: Dataset) -> None:
     assert found != scores(fit_detector(Toy(), data, SETTINGS, seed=1, val=data))
 
 
+def test_mixed_precision_says_what_it_computes_in_float32(data: Dataset) -> None:
+    mixed = SETTINGS.model_copy(update={"precision": "bfloat16", "steps": 1})
+    model = Toy()
+    model.backbone.append(torch.nn.AdaptiveAvgPool2d(1))
+    model.backbone.append(torch.nn.Conv2d(4, 4, 3, 2, padding=1))
+    with pytest.warns(RuntimeWarning, match="narrower than its stride computes in float32"):
+        found = scores(fit_detector(model, data, mixed, seed=1))
+    assert math.isfinite(found[1]["loss"])
+
+
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_it_learns(data: Dataset, optimiser: str) -> None:
     long = SETTINGS.model_copy(
