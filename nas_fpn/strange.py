@@ -83,6 +83,8 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
         for name in ("cores", "gpus"):
             _of(event[name], int, name)
         _number(event["gpus_per_trial"], "gpus_per_trial")
+    elif kind == "workers":
+        _workers(event["workers"])
     elif kind == "budget":
         _of(event["trials"], int, "trials")
     elif kind == "verdict" and event.get("where") == "end to end":

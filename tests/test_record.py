@@ -213,6 +213,7 @@ def test_a_line_that_the_disk_does_not_take_leaves_the_record_valid(path: Path) 
             '{"event": "packing", "workers": 0, "cores": 2, "gpus": 0, "gpus_per_trial": 0.0}',
             "workers must be from 1 to",
         ),
+        (6, '{"event": "workers", "workers": "two"}', "workers must be of type int"),
     ],
 )
 def test_what_is_malformed_is_named_by_file_and_line(

@@ -14,6 +14,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from nas_fpn.record import Entry, History
+from nas_fpn.report.at_a_time import workers_on_record
 from nas_fpn.report.drawings import Drawings
 from nas_fpn.report.notes import run_note, trial_note
 from nas_fpn.report.opened import Opened, member
@@ -199,10 +200,7 @@ def _belongs(study: Study, facts: Mapping[str, Any], run: Opened) -> bool:
 
 def _workers(run: Opened) -> int:
     """How many trials ran at a time, as far as the record says."""
-    asked: int | str = run.header.get("machine", {}).get("ray", {}).get("workers", 1)
-    found = [event["workers"] for event in run.history.events if event["event"] == "packing"]
-    workers = found[-1] if found else asked
-    return max(workers, 1) if isinstance(workers, int) else 1
+    return max(workers_on_record(run.history) or 1, 1)
 
 
 def _laid(

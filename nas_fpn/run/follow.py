@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from nas_fpn.record import Entry, History, add_trial, read_history
 from nas_fpn.record import Event as Line
 from nas_fpn.report import best_entry, proxy_checks
+from nas_fpn.report.at_a_time import SAYING, workers_on_record
 from nas_fpn.run.clock import minutes_on_record
-from nas_fpn.run.packed import Packed, packing_on_record
+from nas_fpn.run.packed import Packed
 from nas_fpn.run.search import Begun, Checked, Event
 from nas_fpn.run.settings import Run, RunSettings
 from nas_fpn.search import Asked, Over, Paused, Promoted, Reported, Told, budget_on_record, trained
@@ -79,8 +80,8 @@ class _Reader:
             self._entries = list(history.entries)
             new: tuple[Line, ...] = ()
             yield self._begin(history)
-            if (kept := packing_on_record(history)) is not None:
-                yield Packed(workers=kept["workers"])
+            if (workers := workers_on_record(history)) is not None:
+                yield Packed(workers=workers)
         else:
             new = history.events[begun:]
         for line in new:
@@ -100,7 +101,7 @@ class _Reader:
         kind = line["event"]
         if kind in {"budget", "drift"}:  # a session went on with the run
             yield self._begin(history)
-        elif kind == "packing":
+        elif kind in SAYING:
             yield Packed(workers=line["workers"])
         elif proxy_checks([line]):
             yield Checked(line)

@@ -27,6 +27,7 @@ from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Entry, Genotype, History, Record, read_history
 from nas_fpn.record import Event as Line
 from nas_fpn.report import proxy_checks, trust_said
+from nas_fpn.report.at_a_time import changed_workers
 from nas_fpn.run.best import export_best
 from nas_fpn.run.calibrate import keep_calibration
 from nas_fpn.run.clock import minutes_on_record
@@ -244,8 +245,8 @@ def _search(
         keep_code(run.folder, code_files(question))
         keep_calibration(run.folder, record)
         checks = proxy_checks(history.events)
-        if packed.line is not None:
-            record.append(packed.line)
+        if (line := packed.line or changed_workers(history, settings.ray.workers)) is not None:
+            record.append(line)
         if plan_made is not None:
             record.append(plan_event(plan_made))
         if planned is not None:

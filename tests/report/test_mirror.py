@@ -371,6 +371,16 @@ def test_the_times_fill_the_workers(tmp_path: Path) -> None:
             assert one.datetime_start <= one.datetime_complete <= datetime(2026, 1, 1)
 
 
+def test_a_session_with_other_workers_fills_its_own(tmp_path: Path) -> None:
+    def first_start(folder: Path, events: Sequence[Event]) -> datetime:
+        study = open_mirror(in_memory(), open_run(write(folder, events))).study
+        return min(one.datetime_start for one in trials_of(study) if one.datetime_start)
+
+    alone = first_start(tmp_path / "alone", EVENTS)
+    beside = first_start(tmp_path / "beside", (*EVENTS, {"event": "workers", "workers": 9}))
+    assert alone < beside, "nine at a time were done in less"
+
+
 @pytest.mark.slow
 def test_a_thousand_trials(tmp_path: Path) -> None:
     events: list[Event] = []

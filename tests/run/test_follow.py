@@ -134,6 +134,26 @@ def test_a_budget_that_grows_is_begun_again(tmp_path: Path) -> None:
     assert isinstance(next(following), Asked)
 
 
+def test_a_session_with_other_workers_is_shown_with_its_own(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    packing = {"workers": 2, "threads": 1, "gpus_per_trial": 0, "cores": 2, "gpus": 0}
+    record(run, FIRST, {"event": "packing", **packing})
+    following, watch = follow(run), Watch("ap")
+
+    def shown() -> int:
+        while (event := next(following)) is not None:
+            watch.see(event, now=0.0)
+        return watch.look(now=0.0).workers
+
+    assert shown() == 2
+    record(run, {"event": "workers", "workers": 5})
+    assert shown() == 5, "as it follows"
+    following, watch = follow(run), Watch("ap")
+    assert shown() == 5, "and who looks later"
+    record(run, {"event": "workers", "workers": 0})
+    assert shown() == 1, "in the process that searches one trains at a time"
+
+
 def test_another_run_in_the_same_place_begins_anew(tmp_path: Path) -> None:
     run = begun(tmp_path)
     record(run, *WHOLE[:5])

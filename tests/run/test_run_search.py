@@ -26,6 +26,7 @@ from nas_fpn.run import (
     search_run,
 )
 from nas_fpn.run.search import trials_wanted
+from nas_fpn.run.settings import spread_as
 from nas_fpn.search import Told
 from tests.run.smallest import SMALLEST
 
@@ -113,10 +114,13 @@ def test_a_finished_run_can_be_extended(tmp_path: Path) -> None:
     folder = begin(tmp_path / "mine")
     list(search_run(read_run(folder), trials="1"))
     before = (folder / "history.jsonl").read_text()
-    list(search_run(read_run(folder), trials="+1"))
+    run = spread_as(read_run(folder), address=None, workers=3)
+    list(search_run(run, trials="+1"))
     after = (folder / "history.jsonl").read_text()
     assert after.startswith(before)
     assert len(after) > len(before)
+    said = [row["workers"] for row in lines(folder) if row["event"] == "workers"]
+    assert said == [3], "the number of a session is on record where it is another"
 
 
 def verdicts(folder: Path) -> list[dict[str, object]]:
