@@ -20,11 +20,12 @@ def workers_on_record(history: History) -> int | None:
     return asked if isinstance(asked, int) else None
 
 
-def changed_workers(history: History, workers: int | str) -> Event | None:
+def changed_workers(history: History, workers: int | str, *, asked: int | str) -> Event | None:
     """The line for a session of so many, None where the record says them.
 
-    So does the first line of a new record. "auto" is no number: whoever decides it writes it.
+    The first line of a new record says what was ``asked`` for. "auto" is no number yet.
     """
-    if not history.events or workers in {"auto", workers_on_record(history)}:
+    known = workers_on_record(history) if history.events else asked
+    if workers in {"auto", known}:
         return None
     return {"event": "workers", "workers": workers}

@@ -245,7 +245,8 @@ def _search(
         keep_code(run.folder, code_files(question))
         keep_calibration(run.folder, record)
         checks = proxy_checks(history.events)
-        if (line := packed.line or changed_workers(history, settings.ray.workers)) is not None:
+        workers = changed_workers(history, settings.ray.workers, asked=ray.workers)
+        if (line := packed.line or workers) is not None:
             record.append(line)
         if plan_made is not None:
             record.append(plan_event(plan_made))

@@ -32,15 +32,21 @@ def test_the_last_line_that_says_it_counts(history: History, said: int | None) -
 @pytest.mark.parametrize("workers", [0, 1, 6])
 def test_a_session_of_another_number_is_one_line_and_the_next_of_it_none(workers: int) -> None:
     history = begun("auto", PACKING)
-    line = changed_workers(history, workers)
+    line = changed_workers(history, workers, asked="auto")
     assert line is not None
     longer = History((*history.events, line))
     assert workers_on_record(longer) == workers
-    assert changed_workers(longer, workers) is None
-    assert changed_workers(longer, 2) == {"event": "workers", "workers": 2}, "and back"
+    assert changed_workers(longer, workers, asked=workers) is None
+    assert changed_workers(longer, 2, asked=workers) == {"event": "workers", "workers": 2}, (
+        "and back"
+    )
 
 
 def test_what_is_said_or_not_decided_is_no_line() -> None:
-    assert changed_workers(begun(4), 4) is None
-    assert changed_workers(begun(4), "auto") is None
-    assert changed_workers(History(), 3) is None
+    assert changed_workers(begun(4), 4, asked=4) is None
+    assert changed_workers(begun(4), "auto", asked="auto") is None
+    assert changed_workers(History(), 3, asked=3) is None
+
+
+def test_a_new_record_has_a_line_where_fewer_train_than_were_asked_for() -> None:
+    assert changed_workers(History(), 2, asked=8) == {"event": "workers", "workers": 2}
