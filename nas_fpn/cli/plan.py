@@ -50,9 +50,10 @@ def plan(
         raise typer.Exit(1) from None
     if json_:
         told = plan_json(outlook.plan)
+        told["minutes"] = told["minutes"] if outlook.bounded else None
         line = outlook.packed.line or {}
-        packing = {"threads": line["threads"], "measured": line["measured"]} if line else {}
-        print_json({**told, **packing, "minutes": told["minutes"] if outlook.bounded else None})
+        measured = {"measured": line["measured"]} if line else {}
+        print_json({**told, "threads": outlook.threads, **measured})
     else:
         if outlook.packed.text:
             say(outlook.packed.text)

@@ -27,13 +27,14 @@ UNBOUNDED = 60.0 * 1e7  # seconds: of a run that nobody asked minutes for
 class Outlook:
     """A plan, whether minutes were asked for, and what narrowed the choice of steps.
 
-    ``packed`` is how many trials train at a time.
+    ``packed`` is how many trials train at a time, each on so many CPU ``threads``.
     """
 
     plan: TimePlan
     bounded: bool
     why: str | None
     packed: Packed
+    threads: int
 
 
 def plan_run(
@@ -87,4 +88,4 @@ def plan_run(
             is_new=wanted is not None and not history.events,
         )
         yield Step(STAGE, 1, 1)
-    return Outlook(plan, wanted is not None, why, packed)
+    return Outlook(plan, wanted is not None, why, packed, run.settings.proxy.threads)

@@ -181,6 +181,7 @@ def test_a_plan_by_itself_trains_nothing_and_leaves_what_is_prepared(tmp_path: P
         outlook = end.value
     assert outlook.bounded
     assert (outlook.plan.minutes, outlook.plan.trials) == (60.0, 2)
+    assert outlook.threads == 1
     assert seen[-1] == Step("timing a few trainings", 1, 1)
     assert not (folder / "history.jsonl").exists()
     assert list((folder / "bank").glob("bank-*.safetensors"))
