@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from nas_fpn.errors import RunError
 from nas_fpn.run.settings import Run
+from nas_fpn.run.started import Driver, Room
 from nas_fpn.run.trainer import Trainer
 from nas_fpn.search import Loop, Progress
 from nas_fpn.search.carry import Carried
@@ -16,17 +17,20 @@ __all__ = ["drive_on_ray", "ray_started"]
 
 
 @contextmanager
-def ray_started(run: Run) -> Iterator[int]:
+def ray_started(run: Run) -> Iterator[Room]:
     """Ray, started before a plan, so that its time is spent and not guessed.
 
-    Gives for how many trials there is room. Raises :class:`RunError` where this machine can never
-    run one, or no cluster answers at the address.
+    Gives for how many trials there is room, and the GPUs of each: where ``gpus_per_trial`` is left
+    open one, if trials may have it and there is one, as Ray says. Raises :class:`RunError` where
+    this machine can never run one, or no cluster answers at the address.
     """
-    ray = run.settings.ray
-    resources = {"cpu": ray.cpus_per_trial, "gpu": ray.gpus_per_trial}
+    ray, device = run.settings.ray, run.settings.proxy.device
+    is_open = ray.gpus_per_trial == "auto"
+    gpus = 0.0 if ray.gpus_per_trial == "auto" else ray.gpus_per_trial
     workers = 1 if ray.workers == "auto" else ray.workers  # of a cluster, whose size is its own
     threads = run.settings.proxy.threads
     with ExitStack() as stack:
+        resources = {"cpu": ray.cpus_per_trial, "gpu": gpus}
         try:
             stack.enter_context(session(ray.address, resources, workers=workers, threads=threads))
         except ConnectionError as fault:
@@ -36,14 +40,18 @@ def ray_started(run: Run) -> Iterator[int]:
                 "is its head up, and do you type on one of its nodes? docs/cluster.md has both "
                 "ways in"
             ) from None
-        yield room(resources)
+        if is_open and (device == "cuda" or (device == "auto" and room({"gpu": 1.0}))):
+            gpus = 1.0
+        yield Room(room({"cpu": ray.cpus_per_trial, "gpu": gpus}), gpus)
 
 
-def drive_on_ray(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
-    """Train trials beside one another on ``[ray] workers`` long-lived workers."""
+def _on_ray(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
     ray = run.settings.ray
-    if ray.workers == "auto":
-        raise RunError('[ray] workers = "auto" is to be decided before trials are spread')
+    if ray.workers == "auto" or ray.gpus_per_trial == "auto":
+        raise RunError(
+            '[ray] "auto" of workers and gpus_per_trial is to be decided before trials are spread\n'
+            "search_run does so; or give numbers"
+        )
     return search_on_ray(
         loop,
         Carried(trainer.bank, trainer.at),
@@ -54,3 +62,7 @@ def drive_on_ray(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
         address=ray.address,
         seconds=run.settings.trial_seconds,
     )
+
+
+# Trains trials beside one another on ``[ray] workers`` long-lived workers.
+drive_on_ray = Driver(_on_ray, ray_started)

@@ -2,63 +2,55 @@
 
 What was measured when a run was begun stands on its record, and a session that goes on takes it
 from there. On another machine the threads of a trial stay, since the last digits of its scores
-hang on them; how many trials there is room for is found anew.
+hang on them; how many trials there is room for is found anew, and so it is where the GPUs of a
+trial are asked for otherwise.
 """
 
-import os
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nas_fpn.errors import RunError
 from nas_fpn.language import Architecture
-from nas_fpn.proxy.packing import (
-    SECONDS,
-    Packing,
-    best_packing,
-    candidate_packings,
-    measure_packing,
-)
-from nas_fpn.proxy.train import pick_device
+from nas_fpn.proxy.packing import SECONDS, Packing, best_packing, measure_packing
 from nas_fpn.record import Event, History
+from nas_fpn.run.machine import Machine, Share, refuse_more_gpus, share_of, this_machine
 from nas_fpn.run.plan_measure import timed_neck
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.question import Question
 from nas_fpn.run.settings import Run
+from nas_fpn.run.started import Room, Started, not_started
 from nas_fpn.run.trainer import cached_bank
+from nas_fpn.run.tried import (
+    Tried,
+    TryOut,
+    as_kept,
+    as_set,
+    candidates,
+    packing_line,
+    said,
+    try_all,
+)
 
 __all__ = [
-    "Machine",
     "Packed",
     "Started",
     "not_started",
     "pack",
     "packing_on_record",
     "settle",
-    "this_machine",
     "workers_of",
 ]
 
 STAGE = "trying how many trials at a time are fastest"
-WORSE = 0.95  # of the best so far: one that does less is the last that is tried
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-
-TryOut = Callable[[Packing], Packing]
-# What spreads trials, started before they are planned; it gives for how many there is room.
-Started = Callable[[Run], AbstractContextManager[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Cores that this process may use, and CUDA devices that trials may have."""
-
-    cores: int
-    gpus: int = 0
+ON_CPU = 'trials train on the CPU: [ray] gpus_per_trial = 0; "auto" gives them GPUs'
+NOT_STARTED = (
+    '[ray] "auto" of workers and gpus_per_trial is what a cluster has room for, and nobody has '
+    "asked it\ngive started=ray_started of nas_fpn.run.on_ray, or numbers"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +70,6 @@ class Packed:
     ready_s: float | None = None
 
 
-@contextmanager
-def not_started(run: Run) -> Iterator[int]:
-    """Nothing is started before it is needed."""
-    yield 1
-
-
 def settle(
     run: Run,
     question: Question,
@@ -97,39 +83,51 @@ def settle(
     """Decide how many trials train at a time, and start what spreads them; the run that says so.
 
     ``sessions`` ends that again. On this machine see :func:`pack`; of a cluster as many as there is
-    room for at the moment, on the threads of ``[proxy]``.
+    room for at the moment, on the threads of ``[proxy]``. Trials that no GPU is given to train on
+    the CPU, and whatever is measured of them is then measured there.
 
     Raises:
-        RunError: where none could be tried, or Ray cannot start.
+        RunError: where none could be tried, trials take GPUs that are not there, or Ray cannot
+            start.
     """
     ray, seed = run.settings.ray, run.settings.seed
     if ray.workers == 0:
         return run, Packed(workers=0)
-    if ray.address == "local":
-        run, packed = yield from pack(
-            run,
-            lambda: timed_neck(question, cached_bank(bank), seed=seed),
-            bank,
-            history,
-            machine=this_machine(run),
-            timed=timed,
-        )
-        sessions.enter_context(started(run))
-        return run, packed
-    room = max(sessions.enter_context(started(run)), 1)
-    if ray.workers != "auto":
+    if ray.address != "local":
+        return _on_cluster(run, sessions.enter_context(started(run)))
+    run, packed = yield from pack(
+        run,
+        lambda: timed_neck(question, cached_bank(bank), seed=seed),
+        bank,
+        history,
+        machine=this_machine(run),
+        timed=timed,
+    )
+    sessions.enter_context(started(run))
+    return run, packed
+
+
+def _on_cluster(run: Run, there: Room | None) -> tuple[Run, Packed]:
+    ray, proxy = run.settings.ray, run.settings.proxy
+    if there is None:
+        if ray.workers == "auto" or ray.gpus_per_trial == "auto":
+            raise RunError(NOT_STARTED)
         return run, Packed(workers=ray.workers)
-    there = Packing(room, run.settings.proxy.threads)
-    decided = _with(run, workers=room, gpus_per_trial=ray.gpus_per_trial)
-    line = {**_line(there, (), Machine(0)), "gpus_per_trial": ray.gpus_per_trial}
-    text = f"{_said(there, ())}: as many as the cluster has room for"
-    return decided, Packed(workers=room, text=text, line=line)
-
-
-def this_machine(run: Run) -> Machine:
-    """What the trials of a run may have here."""
-    on_gpu = pick_device(run.settings.proxy.device).type == "cuda"
-    return Machine(_cores(), torch.cuda.device_count() if on_gpu else 0)
+    workers = max(there.trials, 1) if ray.workers == "auto" else ray.workers
+    best, share = Packing(workers, proxy.threads), there.gpus_per_trial
+    told: list[str] = []
+    line: Event | None = None
+    if ray.workers == "auto":
+        told.append(f"{said(best, share)}: as many as the cluster has room for")
+        line = packing_line(best, share, Machine(0), asked=ray.gpus_per_trial)
+    elif share and ray.gpus_per_trial == "auto":
+        told.append(said(best, share))
+    if ray.gpus_per_trial == 0 and proxy.device == "auto":
+        told.append(ON_CPU)
+    if share == 0 and (ray.gpus_per_trial == 0 or torch.cuda.is_available()):
+        run = _on_cpu(run)
+    run = _decided(run, workers=workers, share=share, threads=proxy.threads)
+    return run, Packed(workers=workers, text="\n".join(told) or None, line=line)
 
 
 def pack(
@@ -149,48 +147,93 @@ def pack(
     there is nothing to choose. ``try_out`` measures one packing; None: by training.
 
     Raises:
-        RunError: where none could be tried.
+        RunError: where none could be tried, or a trial takes more GPUs than there are.
     """
     asked = run.settings.ray.workers
     kept = packing_on_record(history)
-    is_kept = kept is not None and (kept["cores"], kept["gpus"]) == (machine.cores, machine.gpus)
+    wanted = _wanted(run, kept)
+    here = replace(machine, gpus=0) if wanted == 0 else machine  # what trials have of it
+    hidden = here.gpus < machine.gpus
+    if hidden:
+        run = _on_cpu(run)
+    if wanted != "auto":
+        refuse_more_gpus(run, wanted, here.gpus)
+    is_kept = False
     if asked != "auto":
-        candidates: tuple[Packing, ...] = (_as_set(run, asked, machine),)
-    elif kept is not None and is_kept:
-        candidates = (_as_kept(kept, run),)
+        those: tuple[Packing, ...] = (as_set(run, asked, wanted, here),)
+    elif kept is not None and _is_same(kept, here, wanted):
+        is_kept = True
+        those = (as_kept(kept, run, here),)
     else:
-        candidates = _candidates(run, machine, is_begun=bool(history.events))
-    tried: tuple[Packing, ...] = ()
-    trained, ready = None, None
-    if len(candidates) > 1 or (timed and candidates[0].workers > 1):
+        those = candidates(run, wanted, here, is_begun=bool(history.events))
+    tried, trained, ready = Tried(), None, None
+    if len(those) > 1 or (timed and those[0].workers > 1):
         yield Step(STAGE, 0, 1)
         trained = neck()
-        tried, took = _tried(candidates, try_out or _training(run, trained, bank))
+        tried = try_all(those, try_out or _training(run, trained, bank))
         yield Step(STAGE, 1, 1)
-        ready = max(took - SECONDS, 0.0)
-    best = best_packing(tried or candidates)
+        ready = max(tried.seconds - SECONDS, 0.0)
+    best = best_packing(tried.packings or those)
     rate = best.steps_per_second
+    share = share_of(best.workers, here.gpus) if wanted == "auto" else wanted
+    if kept is not None and is_kept:
+        share = kept["gpus_per_trial"]
+    told: list[str] = []
+    line: Event | None = None
+    if asked == "auto":
+        told.append(said(best, share, tried) + (", as on record" if is_kept else ""))
+        line = None if is_kept else packing_line(best, share, here, tried, asked=wanted)
+    elif best.workers < asked:
+        told.append(f"{said(best, share)}: there are no GPUs for [ray] workers = {asked}")
+    elif share and wanted == "auto":
+        told.append(said(best, share))
+    if hidden:
+        told.append(ON_CPU)
     packed = Packed(
         workers=best.workers,
-        text=_said(best, tried) + (", as on record" if is_kept else "")
-        if asked == "auto"
-        else None,
-        line=_line(best, tried, machine) if asked == "auto" and not is_kept else None,
+        text="\n".join(told) or None,
+        line=line,
         neck=trained,
         step_s=best.workers / rate if rate else None,
         ready_s=ready,
     )
-    if asked == "auto":
-        run = _with(run, workers=best.workers, gpus_per_trial=best.gpus_per_trial)
-        proxy = run.settings.proxy.model_copy(update={"threads": best.threads})
-        run = replace(run, settings=run.settings.model_copy(update={"proxy": proxy}))
-    return run, packed
+    return _decided(run, workers=best.workers, share=share, threads=best.threads), packed
 
 
-def _with(run: Run, *, workers: int, gpus_per_trial: float) -> Run:
-    update = {"workers": workers, "gpus_per_trial": gpus_per_trial}
-    ray = run.settings.ray.model_copy(update=update)
-    return replace(run, settings=run.settings.model_copy(update={"ray": ray}))
+def _decided(run: Run, *, workers: int, share: float, threads: int) -> Run:
+    settings = run.settings
+    ray = settings.ray.model_copy(update={"workers": workers, "gpus_per_trial": share})
+    proxy = settings.proxy.model_copy(update={"threads": threads})
+    return replace(run, settings=settings.model_copy(update={"ray": ray, "proxy": proxy}))
+
+
+def _on_cpu(run: Run) -> Run:
+    """The run without the CUDA device that "auto" would take: Ray may show one it gives nobody."""
+    proxy = run.settings.proxy
+    if proxy.device == "auto":
+        proxy = proxy.model_copy(update={"device": "cpu"})
+    return replace(run, settings=run.settings.model_copy(update={"proxy": proxy}))
+
+
+def _wanted(run: Run, kept: Event | None) -> Share:
+    """GPUs of a trial on this machine, as the settings say; 0 where they are not to train on one.
+
+    Before there was "auto" it was 0 that left them open, as files and records have it.
+    """
+    device, share = run.settings.proxy.device, run.settings.ray.gpus_per_trial
+    if device == "cpu":
+        return 0.0
+    was_open = kept is not None and "gpus_asked" not in kept and kept["gpus_per_trial"] > 0
+    return "auto" if share == 0 and (was_open or device == "cuda") else share
+
+
+def _is_same(kept: Event, machine: Machine, wanted: Share) -> bool:
+    """Whether what is on record was decided for such a machine, asked for so."""
+    if (kept["cores"], kept["gpus"]) != (machine.cores, machine.gpus):
+        return False
+    if "gpus_asked" in kept:
+        return bool(kept["gpus_asked"] == wanted)
+    return wanted in ("auto", kept["gpus_per_trial"])  # of a record that is older
 
 
 def _training(run: Run, neck: Architecture, bank: Path) -> TryOut:
@@ -215,111 +258,3 @@ def workers_of(run: Run, history: History) -> int:
         return asked
     kept = packing_on_record(history)
     return 1 if kept is None else int(kept["workers"])
-
-
-def _cores() -> int:
-    """Cores that this process may use, by its affinity and by the limit of its container."""
-    here = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        here = len(os.sched_getaffinity(0))
-    if CPU_MAX.is_file():
-        quota, period = CPU_MAX.read_text(encoding="ascii").split()[:2]
-        if quota.isdecimal():
-            here = min(here, int(quota) // int(period))
-    return max(here, 1)
-
-
-def _candidates(run: Run, machine: Machine, *, is_begun: bool) -> tuple[Packing, ...]:
-    """What to try: all that share this machine evenly, as far as the settings leave it open.
-
-    A run that has begun keeps the threads that its record has.
-    """
-    ray, threads = run.settings.ray, run.settings.proxy.threads
-    each = max(float(threads), ray.cpus_per_trial)  # cores
-    if machine.gpus and ray.gpus_per_trial:
-        workers = max(int(machine.gpus / ray.gpus_per_trial + 1e-6), 1)
-        return (Packing(workers, threads, gpus=machine.gpus),)
-    there = candidate_packings(machine.cores, gpus=machine.gpus)
-    if ray.cpus_per_trial > 1:
-        there = tuple(p for p in there if p.workers * ray.cpus_per_trial <= machine.cores)
-    if is_begun and machine.gpus:  # whose work is not the threads'
-        there = tuple(replace(one, threads=threads) for one in there)
-    elif is_begun:
-        there = tuple(one for one in there if one.threads == threads)
-    return there or (Packing(max(int(machine.cores / each), 1), threads, gpus=machine.gpus),)
-
-
-def _tried(candidates: Sequence[Packing], measure: TryOut) -> tuple[tuple[Packing, ...], float]:
-    """One after another until one is clearly worse than the best; the seconds of the best.
-
-    From the most trials at a time to the fewest, or on GPUs the other way, speed has one top. One
-    whose processes die, as where memory ends, is none to take.
-    """
-    tried: list[Packing] = []
-    fault: RunError | None = None
-    best, took = 0.0, 0.0
-    for one in candidates:
-        began = time.monotonic()
-        try:
-            measured = measure(one)
-        except RunError as died:
-            fault = died
-            measured = replace(one, steps_per_second=0.0)
-        tried.append(measured)
-        if measured.steps_per_second > best:
-            best, took = measured.steps_per_second, time.monotonic() - began
-        elif best and measured.steps_per_second < WORSE * best:
-            break
-    if not best:
-        raise fault or RunError("[ray]: no step was done in the time of a measurement")
-    return tuple(tried), took
-
-
-def _as_set(run: Run, workers: int, machine: Machine) -> Packing:
-    part = run.settings.ray.gpus_per_trial
-    gpus = min(max(round(workers * part), 1), machine.gpus) if part else 0
-    return Packing(workers, run.settings.proxy.threads, gpus=gpus)
-
-
-def _as_kept(kept: Event, run: Run) -> Packing:
-    """What is on record; its threads are those of the run by now."""
-    gpus = round(kept["workers"] * kept["gpus_per_trial"])
-    return Packing(kept["workers"], run.settings.proxy.threads, gpus=gpus)
-
-
-def _line(best: Packing, tried: Sequence[Packing], machine: Machine) -> Event:
-    measured: list[dict[str, Any]] = [asdict(one) for one in tried]
-    return {
-        "event": "packing",
-        "workers": best.workers,
-        "threads": best.threads,
-        "gpus_per_trial": best.gpus_per_trial,
-        "cores": machine.cores,
-        "gpus": machine.gpus,
-        "measured": [{**m, "steps_per_second": round(m["steps_per_second"], 3)} for m in measured],
-    }
-
-
-def _said(best: Packing, tried: Sequence[Packing]) -> str:
-    """The choice and the others, each with what it did.
-
-    >>> _said(Packing(2, 1, 11.21), (Packing(2, 1, 11.21), Packing(1, 2, 8.9)))
-    '2 trials at a time on 1 thread each: 11.2 steps a second; 1 on 2 threads: 8.9'
-    """
-    trials = "1 trial" if best.workers == 1 else f"{best.workers} trials"
-    head = f"{trials} at a time on {_threads(best)}"
-    if best.gpus:
-        head += f", {best.gpus_per_trial:g} GPU each"
-    if not tried:
-        return head
-    rows = [f"{head}: {best.steps_per_second:.1f} steps a second"]
-    for one in tried:
-        if one != best:
-            speed = f"{one.steps_per_second:.1f}" if one.steps_per_second else "no room"
-            rows.append(f"{one.workers} on {_threads(one)}: {speed}")
-    return "; ".join(rows)
-
-
-def _threads(one: Packing) -> str:
-    threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
-    return threads if one.workers == 1 else f"{threads} each"

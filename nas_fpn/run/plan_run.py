@@ -48,7 +48,8 @@ def plan_run(
 
     What is prepared stays, and a search finds it: its time is not part of the plan. ``began`` is
     when the command began, as ``time.monotonic()`` has it; that part a search takes too. Of a run
-    without minutes the plan says how long its trials take. ``started`` is as of a search.
+    without minutes the plan says how long its trials take. ``started`` is as of a search, which
+    takes that of ``drive_on_ray``, ``ray_started``, where this has to be told.
 
     Raises:
         RunError, DataError, SpaceError: as a search; and where the minutes are too few.

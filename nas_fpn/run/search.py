@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,12 +34,13 @@ from nas_fpn.run.clock import minutes_on_record
 from nas_fpn.run.code import check_backbone, code_files, keep_code
 from nas_fpn.run.limits import limits_of
 from nas_fpn.run.live import PATIENCE, followed, views
-from nas_fpn.run.packed import Packed, Started, not_started, settle
+from nas_fpn.run.packed import Packed, settle
 from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
+from nas_fpn.run.started import Drive, Started, started_by
 from nas_fpn.run.timed import (
     Planned,
     in_time,
@@ -89,7 +90,6 @@ class Begun:
 
 
 Event = Step | Begun | Packed | Planned | Checked | Progress
-Drive = Callable[[Run, Loop, Trainer], Iterator[Progress]]
 
 
 def drive_here(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
@@ -105,14 +105,14 @@ def search_run(
     began: float | None = None,
     accept_drift: bool = False,
     drive: Drive = drive_here,
-    started: Started = not_started,
+    started: Started | None = None,
 ) -> Generator[Event, None, None]:
     """Search, or go on; then check the best on test and export it to ``best/``. Yields events.
 
     ``trials`` is a new budget: "80" in all, or "+100" beyond what the run was last asked for; so
     are ``minutes``, whose clock starts at ``began``, as ``time.monotonic()`` has it; None: now.
-    ``drive`` trains the trials: ``drive_here``, or ``drive_on_ray`` of ``nas_fpn.run.on_ray``,
-    which ``ray_started`` of the same starts before time is planned.
+    ``drive`` trains the trials: ``drive_here``, or ``drive_on_ray`` of ``nas_fpn.run.on_ray``.
+    ``started`` is what is started for it before time is planned; None: what it names itself.
 
     Raises:
         SpaceError, DataError, RunError: for wrong input, a record that belongs to another
@@ -127,7 +127,7 @@ def search_run(
         if lock.left is not None:
             yield Noted(f"the search before ended unawares ({lock.left}); it goes on")
         asked = (trials, minutes)
-        spread = (drive, started, sessions)
+        spread = (drive, started or started_by(drive), sessions)
         yield from _search(run, lock, asked, began, accept_drift=accept_drift, spread=spread)
 
 
@@ -143,7 +143,7 @@ def _search(
     torch.set_num_threads(run.settings.proxy.threads)
     trials, minutes = asked
     drive, started, sessions = spread
-    settings, ray = run.settings, run.settings.ray
+    settings, ray, device = run.settings, run.settings.ray, run.settings.proxy.device
     history_path = run.folder / "history.jsonl"
     history = read_history(history_path)
     wanted = trials_wanted(settings, budget_on_record(history), trials)
@@ -235,6 +235,7 @@ def _search(
         if record.history.torn is not None:
             yield Noted(record.history.torn)
         header = _header(run, question, bank=bank, notes=notes, trials=wanted)
+        header["settings"]["proxy"]["device"] = device  # whatever "auto" is where trials train
         header["machine"]["ray"] = ray.model_dump(mode="json")  # as it was asked
         plan_made = None if planned is None else planned.plan
         if kept := planned_steps(history, plan_made):

@@ -35,7 +35,9 @@ __all__ = ["Run", "RunSettings", "changed", "read_run", "spread_as"]
 MOST_BYTES = 1 << 18  # of a run.toml
 MOST_THREADS = 1 << 12
 MOST_RUNGS = 10
-NO_GPUS = 'device = "cuda" in [proxy] needs gpus_per_trial in [ray], e.g. 1'
+NO_GPUS = (
+    'device = "cuda" in [proxy], but gpus_per_trial = 0 in [ray] gives trials none; set "auto"'
+)
 Setting = bool | int | float | str | list[str] | dict[str, bool | int | float | str]
 
 OBJECTIVES = (
@@ -45,7 +47,10 @@ OBJECTIVES = (
 
 
 def _lacks_gpus(proxy: ProxySettings, ray: RaySettings) -> bool:
-    """Whether trials would train on a device that Ray shows to none of them."""
+    """Whether trials would train on a device that Ray gives to none of them.
+
+    Where their number is measured 0 was no answer before there was "auto", and is taken as that.
+    """
     measured = ray.workers == "auto" and ray.address == "local"
     return proxy.device == "cuda" and bool(ray.workers) and not (measured or ray.gpus_per_trial)
 

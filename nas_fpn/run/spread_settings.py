@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = ["RaySettings", "ReportSettings"]
 
-MOST = 1 << 20  # workers
+MOST = 1 << 20  # workers, or GPUs of a trial
+LEAST = 0.0001  # of a GPU, the finest part that Ray knows
 
 
 class RaySettings(BaseModel):
@@ -20,7 +21,11 @@ class RaySettings(BaseModel):
         "when the run begins; 0: in this process, without Ray",
     )
     cpus_per_trial: float = Field(1.0, ge=0, description="CPU cores that a trial takes")
-    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs that a trial takes; may be a part")
+    gpus_per_trial: float | Literal["auto"] = Field(
+        "auto",
+        description='GPUs that a trial takes, or a part of one; "auto": those here, shared among '
+        "the workers, or one of a cluster's; 0: trials are on the CPU",
+    )
     address: str = Field("local", description='"local", "auto", or the address of a Ray cluster')
     inputs: Literal["everywhere", "driver"] = Field(
         "everywhere",
@@ -35,6 +40,19 @@ class RaySettings(BaseModel):
         if isinstance(workers, int) and not isinstance(workers, bool) and 0 <= workers <= MOST:
             return workers
         raise ValueError('should be "auto", or a number of trials from 0')
+
+    @field_validator("gpus_per_trial", mode="plain")
+    @classmethod
+    def _is_given_by_ray(cls, gpus: object) -> float | Literal["auto"]:
+        if gpus == "auto":
+            return "auto"
+        if isinstance(gpus, int | float) and not isinstance(gpus, bool):
+            is_whole = 1 <= gpus <= MOST and gpus == int(gpus)
+            if gpus == 0 or LEAST <= gpus <= 1 or is_whole:
+                return float(gpus)
+        raise ValueError(
+            f'should be "auto", 0, a part of a GPU from {LEAST}, or a whole number of them'
+        )
 
 
 class ReportSettings(BaseModel):

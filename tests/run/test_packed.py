@@ -11,21 +11,27 @@ import pytest
 
 from nas_fpn.errors import RunError
 from nas_fpn.language import parse
-from nas_fpn.proxy.packing import Packing
+from nas_fpn.proxy.packing import Died, Packing
+from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.record import Event, History
-from nas_fpn.run import Run, RunSettings, Step, on_ray, read_run
-from nas_fpn.run.packed import Machine, Packed, pack, settle, this_machine, workers_of
+from nas_fpn.run import Run, RunSettings, Step, drive_here, on_ray, read_run
+from nas_fpn.run import packed as packed_module
+from nas_fpn.run.machine import Machine
+from nas_fpn.run.packed import ON_CPU, Packed, pack, settle, workers_of
 from nas_fpn.run.prepare import Prepared, prepare
 from nas_fpn.run.question import read_question
+from nas_fpn.run.started import Room, Started, not_started, started_by
+from nas_fpn.search import nodes
 from tests.run.smallest import SMALLEST
 
 NECK = parse("p3 = c3 -> conv1")
 TWO = Machine(2)
+ON_GPU = Machine(8, gpus=1)
 RATES = {(2, 1): 11.21, (1, 2): 8.9}
 
 
-def run_of(**ray: Any) -> Run:
-    given = {"ray": {"workers": "auto", **ray}}
+def run_of(device: str = "auto", **ray: Any) -> Run:
+    given = {"ray": {"workers": "auto", **ray}, "proxy": {"device": device}}
     settings = RunSettings.model_validate(given)
     return Run(Path("runs/mine"), settings, settings.data, settings.backbone)
 
@@ -93,18 +99,26 @@ def test_what_is_clearly_worse_is_the_last_that_is_tried() -> None:
 def test_processes_that_die_are_no_choice_unless_all_do() -> None:
     def measure(one: Packing) -> Packing:
         if one.workers > 1:
-            raise RunError("a training that was to be timed died: exit code -9")
+            raise Died("exit code -9")
         return replace(one, steps_per_second=5.0)
 
     def dies(one: Packing) -> Packing:
-        raise RunError("a training that was to be timed died: exit code -9")
+        raise Died("exit code -9")
 
     def steps(how: Callable[[Packing], Packing]) -> Generator[Step, None, tuple[Run, Packed]]:
         nothing = History()
         return pack(run_of(), lambda: NECK, Path(), nothing, machine=TWO, timed=False, try_out=how)
 
-    assert outcome(steps(measure))[1].workers == 1
-    with pytest.raises(RunError, match="exit code -9"):
+    found = outcome(steps(measure))[1]
+    assert found.workers == 1
+    assert found.text == (
+        "1 trial at a time on 2 threads: 5.0 steps a second; 2 on 1 thread each: died, exit code -9"
+    )
+    assert found.line is not None
+    assert [one.get("died") for one in found.line["measured"]] == ["exit code -9", None]
+    with pytest.raises(
+        RunError, match=r"timed died: exit code -9\nwhere memory was out, fewer \[ray"
+    ):
         outcome(steps(dies))
 
 
@@ -166,25 +180,133 @@ def prepared(run: Run) -> tuple[Prepared, list[str]]:
 
 
 def test_numbers_are_taken_as_they_are_and_measured_for_a_plan_only() -> None:
+    decided = run_of(workers=2, gpus_per_trial=0.0)  # there are none here
     run, found, seen = packed(run_of(workers=2), RATES)
-    assert (run, seen, found.text, found.line) == (run_of(workers=2), [], None, None)
+    assert (run, seen, found.text, found.line) == (decided, [], None, None)
     _, found, seen = packed(run_of(workers=2), RATES, timed=True)
     assert [(one.workers, one.threads) for one in seen] == [(2, 1)]
     assert (found.text, found.line, found.neck) == (None, None, NECK)
     assert not packed(run_of(workers=1), RATES, timed=True)[2], "one is as fast as by itself"
 
 
+def shares(run: Run) -> tuple[int | str, float | str, str]:
+    """How many trials at a time, the GPUs of each, and the device that they pick."""
+    ray = run.settings.ray
+    return ray.workers, ray.gpus_per_trial, run.settings.proxy.device
+
+
 def test_trials_share_a_gpu_as_is_fastest_or_as_is_asked() -> None:
-    on_gpu = Machine(8, gpus=1)
     rates = {(1, 1): 10.0, (2, 1): 18.0, (4, 1): 20.0, (8, 1): 0.0}
-    run, found, _ = packed(run_of(), rates, machine=on_gpu)
-    assert (run.settings.ray.workers, run.settings.ray.gpus_per_trial) == (4, 0.25)
+    run, found, _ = packed(run_of(), rates, machine=ON_GPU)
+    assert shares(run) == (4, 0.25, "auto")
     assert found.text is not None
     assert "8 on 1 thread each: no room" in found.text
-    _, _, seen = packed(run_of(workers=4, gpus_per_trial=0.5), rates, machine=on_gpu, timed=True)
-    assert [one.gpus for one in seen] == [1], "those that there are"
-    run, _, seen = packed(run_of(gpus_per_trial=0.5), rates, machine=on_gpu)
-    assert (run.settings.ray.workers, run.settings.ray.gpus_per_trial, seen) == (2, 0.5, [])
+    run, _, seen = packed(run_of(gpus_per_trial=0.5), rates, machine=ON_GPU)
+    assert (shares(run), seen) == ((2, 0.5, "auto"), [])
+    for share, gpus, workers in ((0.3, 1, 3), (0.4, 2, 4), (2.0, 3, 1), (2.0, 4, 2)):
+        run, found, _ = packed(run_of(gpus_per_trial=share), {}, machine=Machine(8, gpus))
+        assert shares(run) == (workers, share, "auto"), "what is written stays"
+        assert found.line is not None
+        assert (found.line["gpus_per_trial"], found.line["gpus_asked"]) == (share, share)
+
+
+def test_so_many_workers_share_the_gpus_that_there_are_and_that_is_said() -> None:
+    for workers, gpus, share in (
+        (1, 4, 1.0),
+        (2, 1, 0.5),
+        (3, 2, 0.5),
+        (4, 4, 1.0),
+        (7, 1, 0.1428),
+    ):
+        for device in ("auto", "cuda"):
+            asked = run_of(device, workers=workers)
+            run, found, _ = packed(asked, {}, machine=Machine(8, gpus))
+            assert shares(run) == (workers, share, device)
+            assert found.text is not None
+            assert found.text.endswith(f", {share:g} GPU each")
+            assert found.line is None, "the settings say it"
+    _, _, seen = packed(run_of(workers=3), {(3, 1): 9.0}, machine=Machine(8, 2), timed=True)
+    assert [one.gpus for one in seen] == [2]
+
+
+def test_more_workers_than_their_gpus_are_not_planned_for() -> None:
+    asked = run_of(workers=4, gpus_per_trial=0.5)
+    run, found, seen = packed(asked, {(2, 1): 18.0}, machine=ON_GPU, timed=True)
+    assert [(one.workers, one.gpus) for one in seen] == [(2, 1)]
+    assert (shares(run), found.workers) == ((2, 0.5, "auto"), 2)
+    assert found.text == (
+        "2 trials at a time on 1 thread each, 0.5 GPU each: there are no GPUs for [ray] workers = 4"
+    )
+
+
+def test_more_gpus_a_trial_than_there_are_is_wrong_now() -> None:
+    for workers in (2, "auto"):
+        with pytest.raises(RunError, match=r"gpus_per_trial = 2, but torch finds 1 CUDA device"):
+            packed(run_of(workers=workers, gpus_per_trial=2), {}, machine=ON_GPU)
+    run, _, _ = packed(run_of("cpu", workers=2, gpus_per_trial=2), {})
+    assert shares(run) == (2, 0.0, "cpu"), "on the CPU nobody takes one"
+
+
+def test_trials_without_a_gpu_are_measured_where_they_train(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def measure(
+        bank: Path, text: str, settings: ProxySettings, *, candidates: Any, seed: int
+    ) -> tuple[Packing, ...]:
+        seen.append((settings.device, candidates[0].gpus))
+        return tuple(replace(one, steps_per_second=1.0) for one in candidates)
+
+    monkeypatch.setattr(packed_module, "measure_packing", measure)
+    for workers in (2, "auto"):
+        asked = run_of(workers=workers, gpus_per_trial=0)
+        steps = pack(asked, lambda: NECK, Path(), History(), machine=Machine(2, gpus=1), timed=True)
+        run, found = outcome(steps)
+        assert shares(run) == (2, 0.0, "cpu")
+        assert found.text is not None
+        assert found.text.split("\n")[-1] == ON_CPU
+    assert seen == [("cpu", 0)] * 3
+    run, found, _ = packed(run_of(workers=2, gpus_per_trial=0), {})
+    assert (shares(run), found.text) == ((2, 0.0, "auto"), None), "nothing is hidden from them"
+
+
+def test_other_gpus_a_trial_are_asked_for_and_what_is_on_record_is_not_kept() -> None:
+    rates = {(1, 1): 10.0, (2, 1): 18.0, (4, 1): 20.0, (8, 1): 0.0}
+    begun: Event = {"event": "run"}
+    _, first, _ = packed(run_of(), rates, machine=ON_GPU)
+    assert first.line is not None
+    run, found, seen = packed(run_of(), {}, begun, first.line, machine=ON_GPU)
+    assert (shares(run), found.line, seen) == ((4, 0.25, "auto"), None, [])
+    assert found.text is not None and found.text.endswith(", 0.25 GPU each, as on record")
+    run, second, seen = packed(run_of(gpus_per_trial=0.5), {}, begun, first.line, machine=ON_GPU)
+    assert (shares(run), seen) == ((2, 0.5, "auto"), [])
+    assert second.line is not None
+    run, found, _ = packed(run_of(gpus_per_trial=0.5), {}, begun, second.line, machine=ON_GPU)
+    assert (shares(run), found.line) == ((2, 0.5, "auto"), None)
+    run, found, seen = packed(run_of(), rates, begun, second.line, machine=ON_GPU)
+    assert shares(run) == (4, 0.25, "auto") and seen
+    run, found, _ = packed(
+        run_of(gpus_per_trial=0), {(8, 1): 3.0}, begun, first.line, machine=ON_GPU
+    )
+    assert shares(run) == (8, 0.0, "cpu")
+    assert found.line is not None
+
+
+def test_files_and_records_from_before_auto_go_on_as_they_did() -> None:
+    rates = {(1, 1): 10.0, (2, 1): 18.0, (4, 1): 20.0, (8, 1): 0.0}
+    _, first, _ = packed(run_of(), rates, machine=ON_GPU)
+    assert first.line is not None
+    older = {key: value for key, value in first.line.items() if key != "gpus_asked"}
+    for share in (0.0, "auto", 0.25):  # 0 is what nas-fpn init wrote, and measured meanwhile
+        asked = run_of(gpus_per_trial=share)
+        run, found, seen = packed(asked, {}, {"event": "run"}, older, machine=ON_GPU)
+        assert (shares(run), found.line, seen) == ((4, 0.25, "auto"), None, [])
+    asked = run_of(gpus_per_trial=0.5)
+    run, found, _ = packed(asked, {}, {"event": "run"}, older, machine=ON_GPU)
+    assert shares(run) == (2, 0.5, "auto")
+    run, _, _ = packed(run_of("cuda", gpus_per_trial=0.0), rates, machine=ON_GPU)
+    assert shares(run) == (4, 0.25, "cuda"), "that trials are on a GPU is said"
 
 
 def test_a_trial_that_takes_several_cores_leaves_room_for_fewer() -> None:
@@ -206,30 +328,100 @@ def test_a_run_that_goes_on_on_a_gpu_keeps_its_threads_and_tries_its_room() -> N
     assert (run.settings.ray.workers, run.settings.proxy.threads) == (2, 2)
 
 
-@contextmanager
-def room_for_five(run: Run) -> Iterator[int]:
-    yield 5
+def settled(run: Run, started: Started) -> tuple[Run, Packed]:
+    with ExitStack() as sessions:
+        steps = settle(
+            run,
+            read_question(run),
+            Path("bank"),
+            History(),
+            started=started,
+            sessions=sessions,
+            timed=True,
+        )
+        return outcome(steps)
+
+
+def cluster(trials: int, gpus_per_trial: float) -> Started:
+    """Room for so many."""
+
+    @contextmanager
+    def started(run: Run) -> Iterator[Room]:
+        yield Room(trials, gpus_per_trial)
+
+    return started
 
 
 def test_a_cluster_takes_as_many_as_it_has_room_for_now() -> None:
-    def settled(run: Run) -> tuple[Run, Packed]:
-        with ExitStack() as sessions:
-            steps = settle(
-                run,
-                read_question(run),
-                Path("bank"),
-                History(),
-                started=room_for_five,
-                sessions=sessions,
-                timed=True,
-            )
-            return outcome(steps)
+    asked = run_of(address="auto", gpus_per_trial=0.5)
+    run, found = settled(asked, cluster(5, 0.5))
+    assert shares(run) == (5, 0.5, "auto")
+    assert found.text == (
+        "5 trials at a time on 1 thread each, 0.5 GPU each: as many as the cluster has room for"
+    )
+    assert found.line is not None
+    assert (found.line["workers"], found.line["gpus_per_trial"]) == (5, 0.5)
+    run, found = settled(run_of(address="auto", workers=3), cluster(5, 0.0))
+    assert (shares(run), found.workers, found.text) == ((3, 0.0, "auto"), 3, None)
+    assert settled(run_of(address="auto"), cluster(0, 1.0))[1].workers == 1, "it waits for a node"
 
-    run, found = settled(run_of(address="auto", gpus_per_trial=0.5))
-    assert (run.settings.ray.workers, run.settings.ray.gpus_per_trial) == (5, 0.5)
-    assert found.text is not None
-    assert found.text.endswith("as many as the cluster has room for")
-    assert settled(run_of(address="auto", workers=3))[1].workers == 3
+
+def test_a_trial_takes_a_gpu_of_a_cluster_that_has_some_and_that_is_said() -> None:
+    run, found = settled(run_of(address="auto"), cluster(5, 1.0))
+    assert shares(run) == (5, 1.0, "auto")
+    assert found.line is not None
+    assert (found.line["gpus_per_trial"], found.line["gpus_asked"]) == (1.0, "auto")
+    run, found = settled(run_of(address="auto", workers=3), cluster(5, 1.0))
+    assert (shares(run), found.text) == (
+        (3, 1.0, "auto"),
+        "3 trials at a time on 1 thread each, 1 GPU each",
+    )
+    run, found = settled(run_of(address="auto", workers=3, gpus_per_trial=0), cluster(5, 0.0))
+    assert (shares(run), found.text) == ((3, 0.0, "cpu"), ON_CPU)
+
+
+def test_a_cluster_that_nobody_asked_has_no_room_that_is_known() -> None:
+    for ray in ({}, {"workers": 3}, {"gpus_per_trial": 1}):
+        with pytest.raises(RunError, match=r"nobody has asked it\ngive started=ray_started"):
+            settled(run_of(address="auto", **ray), not_started)
+    asked = run_of(address="auto", workers=3, gpus_per_trial=1)
+    assert settled(asked, not_started) == (asked, Packed(workers=3))
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "gpus", "share", "trials"),
+    [
+        ("auto", "auto", 2, 1.0, 2),
+        ("auto", "auto", 0, 0.0, 4),
+        ("cuda", "auto", 0, 1.0, 0),
+        ("cpu", "auto", 2, 0.0, 4),
+        ("auto", 0.5, 2, 0.5, 4),
+        ("auto", 0, 2, 0.0, 4),
+    ],
+)
+def test_a_cluster_is_asked_whether_it_has_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    asked: float | str,
+    gpus: int,
+    share: float,
+    trials: int,
+) -> None:
+    @contextmanager
+    def there(*where: Any, **how: Any) -> Iterator[None]:
+        yield
+
+    node = {"CPU": 4.0, "GPU": float(gpus)}
+    nodes_now = [{"Alive": True, "Resources": node}]
+    monkeypatch.setattr(on_ray, "session", there)
+    monkeypatch.setattr(nodes.ray, "nodes", lambda: nodes_now)
+    with on_ray.ray_started(run_of(device, address="auto", gpus_per_trial=asked)) as room:
+        assert room == Room(trials, share)
+
+
+def test_whoever_drives_by_ray_starts_it_before_a_plan() -> None:
+    assert started_by(on_ray.drive_on_ray) is on_ray.ray_started
+    assert started_by(drive_here) is not_started
 
 
 def test_no_cluster_is_a_message_for_whoever_plans_or_searches(
@@ -246,9 +438,3 @@ def test_no_cluster_is_a_message_for_whoever_plans_or_searches(
         on_ray.ray_started(run_of(address="auto")),
     ):
         pass
-
-
-def test_this_machine_has_a_core() -> None:
-    machine = this_machine(run_of())
-    assert machine.cores >= 1
-    assert machine.gpus == 0, "trials train on the CPU where nobody says otherwise"

@@ -147,20 +147,39 @@ def test_a_path_in_the_file_is_relative_to_it(tmp_path: Path) -> None:
 
 
 def test_workers_without_a_gpu_cannot_train_on_one(tmp_path: Path) -> None:
-    write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\n')
-    with pytest.raises(RunError, match="needs gpus_per_trial"):
+    write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\ngpus_per_trial = 0\n')
+    with pytest.raises(RunError, match=r'gpus_per_trial = 0 in .* gives trials none; set "auto"'):
         read_run(tmp_path)
-    write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\ngpus_per_trial = 0.5\n')
-    assert read_run(tmp_path).settings.ray.gpus_per_trial == 0.5
+    for written, share in (("", "auto"), ("gpus_per_trial = 0.5\n", 0.5)):
+        write(tmp_path, f'[proxy]\ndevice = "cuda"\n[ray]\nworkers = 2\n{written}')
+        assert read_run(tmp_path).settings.ray.gpus_per_trial == share
 
 
 def test_a_command_line_takes_no_device_from_workers(tmp_path: Path) -> None:
     write(tmp_path, '[proxy]\ndevice = "cuda"\n')
-    run = read_run(tmp_path)  # "auto" sets gpus_per_trial, here
+    run = read_run(tmp_path)  # "auto" decides gpus_per_trial, here and on a cluster
+    for address, workers in ((None, 2), ("auto", None), ("auto", 4), (None, 0)):
+        spread_as(run, address=address, workers=workers)
+    write(tmp_path, '[proxy]\ndevice = "cuda"\n[ray]\ngpus_per_trial = 0.0\n')  # of before "auto"
+    run = read_run(tmp_path)
     assert spread_as(run, address=None, workers=0).settings.ray.workers == 0
     for address, workers in ((None, 2), ("auto", None)):
-        with pytest.raises(RunError, match=r"needs gpus_per_trial in \[ray\], e.g. 1, with --"):
+        with pytest.raises(RunError, match=r'none; set "auto", with --'):
             spread_as(run, address=address, workers=workers)
+
+
+@pytest.mark.parametrize("given", ['"auto"', "0", "0.0", "0.25", "0.0001", "1", "2", "16.0"])
+def test_gpus_of_a_trial_are_what_ray_can_give(tmp_path: Path, given: str) -> None:
+    write(tmp_path, f"[ray]\ngpus_per_trial = {given}\n")
+    settings = read_run(tmp_path).settings
+    assert settings.ray.gpus_per_trial == ("auto" if given == '"auto"' else float(given))
+    assert RunSettings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize("given", ["1.5", "-1", "0.00001", "inf", "nan", "true", '"all"', "1e300"])
+def test_other_gpus_of_a_trial_are_named(tmp_path: Path, given: str) -> None:
+    with pytest.raises(RunError, match=r'ray\.gpus_per_trial = .*: should be "auto", 0, a part of'):
+        read_run(write(tmp_path, f"[ray]\ngpus_per_trial = {given}\n"))
 
 
 def test_a_soft_constraint_makes_one_score_of_the_objectives(tmp_path: Path) -> None:
