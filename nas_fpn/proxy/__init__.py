@@ -4,6 +4,7 @@ from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.bank import Bank, Split, open_bank
 from nas_fpn.proxy.building import Built, build_bank
 from nas_fpn.proxy.checkpoint import Checkpoint, checkpoint_file, keep_only
+from nas_fpn.proxy.feeding import let_go
 from nas_fpn.proxy.packing import Packing, best_packing, candidate_packings, measure_packing
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.proxy.timing import Timing, measure_trial
@@ -32,6 +33,7 @@ __all__ = [
     "candidate_packings",
     "checkpoint_file",
     "keep_only",
+    "let_go",
     "load_images",
     "make_detector",
     "measure_packing",

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from nas_fpn.proxy.bank import Split
 
-__all__ = ["Feed", "Memory", "Table", "memory_of", "placed"]
+__all__ = ["Feed", "Memory", "Table", "let_go", "memory_of", "placed"]
 
 CHUNK = 64  # rows assigned at once on a device that works best unasked
+PAIRS = 2**24  # of a box and a point that are held against each other at once: 64 MB a value
 TABLES = 8  # of pyramids that are remembered at a time; necks of a run share one or two
 
 
@@ -105,26 +106,36 @@ class Table:
         rows, most = split.labels.shape
         dtype = torch.int8 if most <= torch.iinfo(torch.int8).max else torch.int16
         self._split = split
+        self._at_once = max(1, min(CHUNK, PAIRS // (most * points)))  # rows
         self._index = torch.empty(rows, points, dtype=dtype, device=split.labels.device)
         self._known = torch.zeros(rows, dtype=torch.bool)  # on the CPU: read at every step
         self._whole = False
 
-    def index(self, rows: Tensor, assign: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def index(
+        self,
+        rows: Tensor,
+        assign: Callable[[Tensor, Tensor], Tensor],
+        *,
+        device: torch.device | None = None,
+    ) -> Tensor:
         """What the points of ``rows`` learn, int64 [B, P], as ``assign(boxes, labels)`` says.
 
-        Rows not seen before are assigned now, on a CUDA device all.
+        Rows not seen before are assigned now, on a CUDA device all. ``device`` is where ``assign``
+        has its points, that of the split unless it is given; the answer is where the split is.
         """
         if not self._whole:
             asked = rows if rows.device.type == "cpu" else torch.arange(len(self._known))
             new = asked[~self._known[asked]].unique()
             if len(new):
-                self._assign(new, assign)
+                self._assign(new, assign, device or self._index.device)
         return self._index.index_select(0, rows).long()
 
-    def _assign(self, new: Tensor, assign: Callable[[Tensor, Tensor], Tensor]) -> None:
-        for part in new.to(self._index.device).split(CHUNK):
-            found = assign(self._split.boxes[part], self._split.labels[part])
-            self._index[part] = found.to(self._index.dtype)
+    def _assign(
+        self, new: Tensor, assign: Callable[[Tensor, Tensor], Tensor], device: torch.device
+    ) -> None:
+        for part in new.to(self._index.device).split(self._at_once):
+            boxes, labels = self._split.boxes[part], self._split.labels[part]
+            self._index[part] = assign(boxes.to(device), labels.to(device)).to(self._index)
         if self._index.device.type == "cuda":  # trainings on other streams read it unasked
             torch.cuda.current_stream(self._index.device).synchronize()
         self._known[new] = True
@@ -148,17 +159,33 @@ def placed(split: Split, device: torch.device) -> Split:
         return split
     size = sum(f.numel() * f.element_size() for f in split.features.values())
     free = torch.cuda.mem_get_info(device)[0]
-    if size > free / 2:
-        warnings.warn(
-            f"{size / 1e9:.1f} GB of features stay in the host's memory, since {device} has "
-            f"{free / 1e9:.1f} GB free and half of it is kept for training; steps are slower",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return split
-    return replace(
-        split,
-        features={level: f.to(device) for level, f in split.features.items()},
-        boxes=split.boxes.to(device),
-        labels=split.labels.to(device),
+    if size <= free / 2:
+        try:
+            return replace(
+                split,
+                features={level: f.to(device) for level, f in split.features.items()},
+                boxes=split.boxes.to(device),
+                labels=split.labels.to(device),
+            )
+        except torch.OutOfMemoryError:  # other processes saw the same room, and took it
+            torch.cuda.empty_cache()
+            free = torch.cuda.mem_get_info(device)[0]
+    warnings.warn(
+        f"{size / 1e9:.1f} GB of features stay in the host's memory, since {device} has "
+        f"{free / 1e9:.1f} GB free and half of it is kept for training; steps are slower",
+        RuntimeWarning,
+        stacklevel=2,
     )
+    return split
+
+
+def let_go() -> None:
+    """Give back what this process has of the memory of CUDA devices: others may need it.
+
+    Splits are placed anew when they are asked for again. What a caller holds stays; without CUDA
+    nothing happens.
+    """
+    if torch.cuda.is_initialized():
+        placed.cache_clear()
+        memory_of.cache_clear()
+        torch.cuda.empty_cache()

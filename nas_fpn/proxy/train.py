@@ -141,7 +141,8 @@ def prepare_training(
         nonlocal table
         if table is None:
             table = memory.table(cells.counts, rule=detector.rule)
-        return table.index(those, lambda *truth: detector.assign(cells, *truth)).to(device)
+        found = table.index(those, lambda *truth: detector.assign(cells, *truth), device=device)
+        return found.to(device)
 
     def share(some: Tensor, rows: Tensor) -> Tensor:
         """What the images ``some`` of a batch add to its loss."""

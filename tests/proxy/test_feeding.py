@@ -1,5 +1,9 @@
 """What a step is given is what the bank holds, and what would be assigned anew."""
 
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,8 +11,9 @@ from torch import Tensor
 from nas_fpn.detect.boxes import make_grid
 from nas_fpn.detect.cell_anchors import make_anchors, match_anchors
 from nas_fpn.detect.targets import assign_points, size_ranges, without_padding
+from nas_fpn.proxy import feeding
 from nas_fpn.proxy.bank import Split
-from nas_fpn.proxy.feeding import TABLES, Feed, Memory, memory_of, placed
+from nas_fpn.proxy.feeding import TABLES, Feed, Memory, let_go, memory_of, placed
 
 SIZE, LEVELS = 64, (3, 4)
 SIDES, STRIDES = ((8, 8), (4, 4)), (8, 16)
@@ -130,3 +135,83 @@ def test_a_process_has_one_memory_of_a_split() -> None:
     split, other = make_split(), make_split()
     assert memory_of(split) is memory_of(split) is not memory_of(other)
     assert placed(split, CPU) is split
+
+
+def test_points_may_lie_elsewhere_than_the_split() -> None:
+    """As those of a device that has no room for the split."""
+    split, rows = make_split(), torch.tensor([3, 0, 7])
+    table = Memory(split).table((64, 16), rule=())
+    answers = assign_points(
+        make_grid(SIDES, STRIDES),
+        split.boxes[torch.tensor([0, 3, 7])],
+        split.labels[torch.tensor([0, 3, 7])],
+        ranges=RANGES,
+    )
+
+    def assign(boxes: Tensor, labels: Tensor) -> Tensor:
+        assert boxes.is_meta
+        assert labels.is_meta
+        return answers
+
+    index = table.index(rows, assign, device=torch.device("meta"))
+    assert torch.equal(index, answers[torch.tensor([1, 0, 2])])
+
+
+def test_many_boxes_and_points_are_assigned_a_few_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split, grid, rows = make_split(), make_grid(SIDES, STRIDES), torch.arange(12)
+    whole = assign_points(grid, split.boxes, split.labels, ranges=RANGES)
+    for pairs, most in ((5 * 80 * 3, 3), (1, 1)):
+        monkeypatch.setattr(feeding, "PAIRS", pairs)
+        seen: list[int] = []
+
+        def assign(grid: object, boxes: Tensor, labels: Tensor, seen: list[int] = seen) -> Tensor:
+            seen.append(len(boxes))
+            return assign_points(grid, boxes, labels, ranges=RANGES)  # type: ignore[arg-type]
+
+        assert torch.equal(Memory(split).index(rows, grid, rule=(), assign=assign), whole)
+        assert max(seen) == most
+
+
+class Crowded(Tensor):
+    """Features for which the device has no memory, whatever it said before."""
+
+    def to(self, *given: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.fixture
+def nothing_placed() -> Iterator[None]:
+    placed.cache_clear()
+    yield
+    placed.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_placed")
+@pytest.mark.parametrize("free", [0, 10**12])  # the second: others took it in between
+def test_a_split_without_room_stays_where_it_is(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    split = make_split()
+    split = replace(split, features={k: f.as_subclass(Crowded) for k, f in split.features.items()})
+    with pytest.warns(RuntimeWarning, match="of features stay in the host's memory"):
+        assert placed(split, torch.device("cuda")) is split
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        assert placed(split, torch.device("cuda")) is split
+
+
+@pytest.mark.usefixtures("nothing_placed")
+def test_what_was_placed_is_let_go_where_there_is_a_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split = make_split()
+    kept = memory_of(split)
+    let_go()
+    assert memory_of(split) is kept  # a CPU has what it had
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    let_go()
+    assert emptied
+    assert memory_of(split) is not kept
