@@ -39,7 +39,8 @@ class Recorder(Protocol):
     def record(self, run: Run) -> Run:
         """Capture ``run()`` without doing it; give what does the same whenever it is called.
 
-        Raises RuntimeError where it cannot be captured.
+        It may be gone through before, to see whether it can be: gradients and buffers are then
+        no longer what they were. Raises RuntimeError where it cannot be captured.
         """
 
 
@@ -53,14 +54,17 @@ class CudaRecorder:
         """``run()`` on the stream that is captured on, between what was asked before and after."""
         here, side = self._streams()
         side.wait_stream(here)
-        with torch.cuda.stream(side):
-            value = run()
-        here.wait_stream(side)
-        return value
+        try:
+            with torch.cuda.stream(side):
+                return run()
+        finally:
+            here.wait_stream(side)
 
     def record(self, run: Run) -> Run:
         """Capture ``run()``; its gradients and its value stay where the capture put them."""
         here, side = self._streams()
+        if side != here:  # a stream of its own is one of several, and the mode would be all theirs
+            self._rehearse(run)
         graph = torch.cuda.CUDAGraph()
         # Only calls of this thread can spoil it: other threads may train at the same time.
         captured = torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local")
@@ -76,6 +80,22 @@ class CudaRecorder:
             return value
 
         return replay
+
+    def _rehearse(self, run: Run) -> None:
+        """``run()`` where to wait for the device is an error.
+
+        A capture that such a wait breaks is worse than none: older torch, as 2.11, then takes one
+        to be under way for ever, keeps its memory, and gives none that is unused back for the rest
+        of the process (github.com/pytorch/pytorch/pull/180395 and 190348).
+        """
+        before = torch.cuda.get_sync_debug_mode()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torch, that it does not know all waits
+                torch.cuda.set_sync_debug_mode("error")
+            self.eager(run)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
     def _streams(self) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
         here = torch.cuda.current_stream(self._device)

@@ -20,7 +20,8 @@ from nas_fpn.record import Report
 
 __all__ = ["Schedule", "draw_order", "is_out_of_memory", "optimise"]
 
-NO_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory")  # torch, its libraries, CPU
+# What torch says, its libraries, cuDNN where no algorithm finds room to work in, and a CPU.
+NO_MEMORY = ("out of memory", "alloc_failed", "unable to find an engine", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ def optimise(
     finally:
         if recording is not None:
             recording.close()
+        if device.type == "cuda":  # the graph's memory serves no other, and others share the device
+            torch.cuda.empty_cache()
 
 
 def _gradients(
@@ -143,7 +146,7 @@ def _gradients(
                 raise
         if recording is not None:
             recording.restart()
-        _empty_cache()
+        torch.cuda.empty_cache()
 
 
 def _backward(optimiser: torch.optim.Optimizer, given: Tensor | Iterable[Tensor]) -> Tensor:
@@ -164,13 +167,8 @@ def _scores(
         if recording is None or not recording.replays or not is_out_of_memory(fault):
             raise
     recording.refuse("an evaluation has no memory beside it")
-    _empty_cache()
+    torch.cuda.empty_cache()
     return evaluate()
-
-
-def _empty_cache() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(fault: RuntimeError) -> bool:

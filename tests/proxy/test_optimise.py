@@ -97,6 +97,7 @@ def test_an_infinite_gradient_is_found_though_the_loss_is_finite() -> None:
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
     ],
 )
 def test_lack_of_memory_is_told_from_other_faults(fault: RuntimeError, expected: bool) -> None:
