@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ from nas_fpn.proxy.graph import WARM, CudaRecorder, Recorder, Run
 from nas_fpn.proxy.optimise import optimise
 from nas_fpn.proxy.packing import candidate_packings, measure_packing
 from nas_fpn.proxy.settings import ProxySettings
-from nas_fpn.proxy.timing import measure_trial
+from nas_fpn.proxy.timing import measure_trial, now
 from nas_fpn.proxy.train import Training, make_detector, prepare_training, proxy_schedule
 from nas_fpn.record import Report
 
@@ -131,13 +130,6 @@ def timed(run: Callable[[], object], times: int = 1) -> float:
     for _ in range(times):
         run()
     return now() - began
-
-
-def now() -> float:
-    """The time when all that was asked of the device is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return perf_counter()
 
 
 def steps(given: argparse.Namespace, bank: Bank) -> Iterator[Row]:

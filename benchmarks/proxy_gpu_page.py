@@ -18,10 +18,14 @@ turns in one process, in blocks of {block} steps between two waits for the devic
 medians of the blocks, ratios medians of the turns' ratios.
 
 A 1024² product does {matrix:.1f} · 10¹² multiply-adds a second in float32 and {low:.1f} in
-bfloat16; {bytes:.0f} GB a second are copied. *Alone* is forward and backward of the same neck and
-head on the same random features, with a sum for a loss. *Captured* is the same step, or the same
-alone, replayed from a graph. *Start* is what a trial takes before its first step and what its first
-steps take beyond others, the capture among it.
+bfloat16; {bytes:.0f} GB a second are copied. Convolutions in float32 may be faster than that
+product: where the device has TF32, torch takes it for them and not for products.
+
+*Alone* is forward and backward of the same neck and head on the same random features, with a sum
+for a loss. *Captured* is the same step, or the same alone, replayed from a graph. *Capture* is how
+long that takes, with the step that is rehearsed for it. *Start* is what a trial takes before its
+first step and what its first steps take beyond others, the capture among it. *Peak* is the most
+memory that torch had while all of a row took turns, the bank among it.
 
 | neck | width | precision | G multiply-adds | alone ms | step ms | step / alone \
 | captured: alone ms | step ms | step / alone | capture s | start s | evaluation s | peak GB |

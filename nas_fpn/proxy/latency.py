@@ -46,7 +46,7 @@ def forward_ms(passes: Sequence[tuple[nn.Module, Callable[[], object]]]) -> tupl
             for (_, forward), own in zip(passes, seconds, strict=True):
                 began = perf_counter()
                 forward()
-                if torch.cuda.is_available():
+                if torch.cuda.is_initialized():
                     torch.cuda.synchronize()
                 own.append(perf_counter() - began)
     for (module, _), mode in zip(passes, modes, strict=True):

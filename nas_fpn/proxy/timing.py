@@ -19,7 +19,7 @@ from nas_fpn.proxy.optimise import optimise
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.train import Training, pick_device, prepare_training, proxy_schedule
 
-__all__ = ["Timing", "measure_trial"]
+__all__ = ["Timing", "measure_trial", "now"]
 
 WARM = 3  # first steps: allocation, choice of algorithms, pages of the bank, a graph's capture
 STEPS = 12
@@ -57,11 +57,11 @@ def measure_trial(
     moments: list[float] = []
 
     def loss(step: int) -> Iterable[Tensor]:
-        moments.append(_now() if waits or step == WARM else perf_counter())
+        moments.append(now() if waits or step == WARM else perf_counter())
         return training.loss(step)
 
     def end() -> dict[str, float]:
-        moments.append(_now())
+        moments.append(now())
         return {}
 
     plan = proxy_schedule(brief)
@@ -86,13 +86,13 @@ def measure_trial(
 
 def _evaluation(training: Training) -> float:
     training.detector.eval()
-    began = _now()
+    began = now()
     training.evaluate()
-    return _now() - began
+    return now() - began
 
 
-def _now() -> float:
+def now() -> float:
     """The time when all that was asked of the device is done."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # else nothing was asked of one, nor shall be for this
         torch.cuda.synchronize()
     return perf_counter()

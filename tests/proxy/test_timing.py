@@ -4,6 +4,7 @@ import doctest
 from pathlib import Path
 
 import pytest
+import torch
 
 from nas_fpn.detect.coco import read_coco
 from nas_fpn.detect.shapes import write_shapes
@@ -16,13 +17,26 @@ from nas_fpn.proxy.bank import open_bank
 from nas_fpn.proxy.building import build_bank
 from nas_fpn.proxy.packing import Packing, best_packing, candidate_packings, measure_packing
 from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
-from nas_fpn.proxy.timing import Timing, measure_trial
+from nas_fpn.proxy.timing import Timing, measure_trial, now
 
 SMALL = ProxySettings(image_size=64, batch_size=2, views=1, head_width=8)
 
 
 def test_a_trial_is_its_parts() -> None:
     assert Timing(step_s=0.1, evaluation_s=2.0, setup_s=1.0).seconds(30, 3) == pytest.approx(10.0)
+
+
+def test_a_device_that_nothing_was_asked_of_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To wait for it would take memory there, and fail where it is full."""
+    waits: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(True))
+    for is_initialized in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda there=is_initialized: there)
+        assert now() <= now()
+    assert len(waits) == 2
 
 
 def test_candidates_use_all_cores() -> None:
