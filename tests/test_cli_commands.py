@@ -45,7 +45,7 @@ def test_a_folder_with_a_space_is_quoted(
     with pytest.raises(SystemExit) as end:
         main([verb, str(run), *(["--once"] if verb == "watch" else [])])
     assert end.value.code == 2
-    mend = capsys.readouterr().err.splitlines()[-1]
+    mend = capsys.readouterr().err
     assert re.search(r"nas-fpn [a-z]+ '[^']*/my run'", mend), mend
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from nas_fpn.cli import main
 
+GOLDEN = Path(__file__).parent / "golden" / "cli"
 HEADER = {"event": "run", "version": 1, "settings": {"objective": "ap"}}
 
 
@@ -26,13 +27,28 @@ def test_mirror_says_where_it_is(folder: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == f"{where} is written: 0 trials\n"
 
 
-@pytest.mark.parametrize("verb", ["mirror", "dashboard"])
+@pytest.mark.parametrize(
+    ("verb", "form"),
+    [
+        *((verb, "not_begun") for verb in ("mirror", "dashboard", "report", "table", "watch")),
+        *((verb, "no_run") for verb in ("dashboard", "report", "table")),
+    ],
+)
 def test_a_run_without_a_record_says_what_to_do(
-    verb: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    verb: str,
+    form: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(folder.parent)
+    if form == "no_run":
+        (folder / "run.toml").unlink()
     with pytest.raises(SystemExit, match="2"):
-        main([verb, str(folder)])
-    assert f"run it with: nas-fpn search {folder}" in capsys.readouterr().err
+        main([verb, folder.name, *(["--once"] if verb == "watch" else [])])
+    golden = GOLDEN / f"record_{form}.txt"
+    said = capsys.readouterr().err.replace(folder.name, "RUN")
+    assert said == golden.read_text(encoding="utf-8")
 
 
 def test_without_the_package_it_says_how_to_get_it(

@@ -38,6 +38,6 @@ def test_a_folder_without_a_run_is_a_message(
     assert run(tmp_path / "none") == 2
     said = capsys.readouterr().err
     assert said == (
-        f"{tmp_path / 'none' / 'history.jsonl'}: no such file\n"
-        f"run it with: nas-fpn search {tmp_path / 'none'}\n"
+        f"{tmp_path / 'none'}: no run: it has neither a history.jsonl nor a run.toml\n"
+        f"name the folder of a run, or write one with: nas-fpn init {tmp_path / 'none'}\n"
     )

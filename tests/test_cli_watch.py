@@ -62,7 +62,7 @@ def test_a_run_that_has_not_begun_is_a_message_for_once_and_code_2(
     (tmp_path / "run.toml").write_text(QUESTION)
     code, _, err = run(capsys, "watch", str(tmp_path), "--once")
     assert code == 2
-    assert err.startswith(f"{tmp_path / 'history.jsonl'}: no such file\n")
+    assert err.startswith(f"{tmp_path / 'history.jsonl'}: no such file: this run has not begun\n")
     assert run(capsys, "watch", str(tmp_path / "none"))[0] == 2
 
 

@@ -188,9 +188,10 @@ def _record_of(run: Path) -> Any:
     """A run by its record alone: a table draws nothing and needs no space."""
     from nas_fpn.record import read_history
     from nas_fpn.report import Opened
+    from nas_fpn.report.opened import no_record
     from nas_fpn.strange import inside
 
     path = inside(run, "history.jsonl")
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nrun it with: {command_line('search', run)}")
+        raise no_record(run)
     return Opened(run.resolve().name, read_history(path))

@@ -8,7 +8,6 @@ import typer
 
 from nas_fpn.cli.arguments import RunFolder
 from nas_fpn.cli.output import display, show_once
-from nas_fpn.errors import RunError, command_line
 
 __all__ = ["watch"]
 
@@ -26,6 +25,7 @@ def watch(
 
     Example: nas-fpn watch runs/quickstart
     """
+    from nas_fpn.report.opened import no_record
     from nas_fpn.run import follow, read_run, watch_of
 
     asked = read_run(run)
@@ -33,7 +33,7 @@ def watch(
     seen = watch_of(asked)
     if once:
         if not path.is_file():
-            raise RunError(f"{path}: no such file\nrun it with: {command_line('search', run)}")
+            raise no_record(run)
         for event in follow(asked):
             if event is None:
                 break

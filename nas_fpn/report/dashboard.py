@@ -15,12 +15,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
-from nas_fpn.errors import RunError, command_line
+from nas_fpn.errors import RunError
 from nas_fpn.record import Entry, read_history
 from nas_fpn.report.drawings import DrawnOnDemand
 from nas_fpn.report.mirror import Mirror, fingerprint
 from nas_fpn.report.mirrors import written
-from nas_fpn.report.opened import open_run
+from nas_fpn.report.opened import no_record, open_run
 from nas_fpn.report.optuna_store import in_memory
 
 __all__ = ["LOOPBACK", "Followed", "serve"]
@@ -85,10 +85,7 @@ class Followed:
         try:
             there = (self._folder / "history.jsonl").stat()
         except FileNotFoundError:
-            raise RunError(
-                f"{self._folder / 'history.jsonl'}: no such file\n"
-                f"run it with: {command_line('search', self._folder)}"
-            ) from None
+            raise no_record(self._folder) from None
         return there.st_mtime_ns, there.st_size
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from optuna.storages import BaseStorage
 
-from nas_fpn.errors import RunError, command_line
 from nas_fpn.record import Record
 from nas_fpn.report.drawings import DrawnFiles
 from nas_fpn.report.mirror import Mirror
-from nas_fpn.report.opened import Opened, open_run
+from nas_fpn.report.opened import Opened, no_record, open_run
 from nas_fpn.report.optuna_store import delete_study, find_study, journal, open_url
 from nas_fpn.strange import inside
 
@@ -62,7 +61,7 @@ def rebuild(folder: Path, *, storage: str = "", trust: bool = False) -> int:
     """
     path = inside(folder, "history.jsonl")
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nrun it with: {command_line('search', folder)}")
+        raise no_record(folder)
     with Record(path):  # a search has it open: it writes the mirror itself
         run = open_run(folder, trust=trust)
         if storage:

@@ -17,7 +17,7 @@ from nas_fpn.language.files import shipped_folder
 from nas_fpn.record import Entry, History, read_history
 from nas_fpn.strange import bounded, decoded, inside
 
-__all__ = ["Exported", "Opened", "member", "open_run"]
+__all__ = ["Exported", "Opened", "member", "no_record", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,20 @@ class Opened:
         return wanted
 
 
+def no_record(folder: Path) -> RunError:
+    """What to say of a folder without a record: a run that has not begun, or no run at all."""
+    if not (folder / "run.toml").is_file():
+        return RunError(
+            f"{folder}: no run: it has neither a history.jsonl nor a run.toml\n"
+            f"name the folder of a run, or write one with: {command_line('init', folder)}"
+        )
+    return RunError(
+        f"{folder / 'history.jsonl'}: no such file: this run has not begun\n"
+        f"begin it with: {command_line('search', folder)}\n"
+        "one that was begun just now has its record once backbone and features are there"
+    )
+
+
 def open_run(folder: Path, *, trust: bool = False) -> Opened:
     """Read a run folder. Raises RunError where there is no record, or a malformed one.
 
@@ -76,7 +90,7 @@ def open_run(folder: Path, *, trust: bool = False) -> Opened:
     """
     path = inside(folder, "history.jsonl")
     if not path.is_file():
-        raise RunError(f"{path}: no such file\nrun it with: {command_line('search', folder)}")
+        raise no_record(folder)
     bare = Opened(folder.resolve().name, read_history(path))
     missing: list[str] = []
     words = _words(folder, bare, missing, trust=trust)

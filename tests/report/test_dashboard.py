@@ -95,7 +95,7 @@ def test_a_run_under_way_is_followed(folder: Path) -> None:
     (folder / "history.jsonl").write_text(whole, encoding="utf-8")
     assert states() == [TrialState.COMPLETE, TrialState.RUNNING], "a mended record goes on"
     (folder / "history.jsonl").unlink()
-    with pytest.raises(RunError, match="no such file"):
+    with pytest.raises(RunError, match="no run"):
         followed.look()
     add(folder, {**HEADER, "seed": 1}, asked(0))
     assert states() == [TrialState.RUNNING], "another search has begun in the folder"
@@ -108,7 +108,7 @@ def test_a_fault_is_said_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     add(folder, {"event": "run"})
     assert "a second event" in next(lines)
     (folder / "history.jsonl").unlink()
-    assert "no such file" in next(lines)
+    assert "no run" in next(lines)
 
 
 def test_it_is_for_this_machine_and_to_look_at_only(served: tuple[str, Iterator[str]]) -> None:
@@ -118,7 +118,8 @@ def test_it_is_for_this_machine_and_to_look_at_only(served: tuple[str, Iterator[
 
 
 def test_a_run_without_a_record_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no such file\nrun it with: nas-fpn search"):
+    (tmp_path / "run.toml").touch()
+    with pytest.raises(RunError, match="this run has not begun\nbegin it with: nas-fpn search"):
         next(serve([tmp_path], host="127.0.0.1", port=0))
 
 

@@ -223,7 +223,10 @@ def test_only_the_source_of_this_very_trial_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_record_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no such file\nrun it with: nas-fpn search"):
+    with pytest.raises(RunError, match="no run: it has neither"):
+        open_run(tmp_path)
+    (tmp_path / "run.toml").touch()
+    with pytest.raises(RunError, match="has not begun\nbegin it with: nas-fpn search"):
         open_run(tmp_path)
 
 
