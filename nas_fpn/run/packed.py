@@ -47,6 +47,10 @@ __all__ = [
 
 STAGE = "trying how many trials at a time are fastest"
 ON_CPU = 'trials train on the CPU: [ray] gpus_per_trial = 0; "auto" gives them GPUs'
+NONE_THERE = (
+    "trials train on the CPU: Ray knows of no GPU in the cluster; where nodes that have one are "
+    "still to join, set [ray] gpus_per_trial = 1"
+)
 NOT_STARTED = (
     '[ray] "auto" of workers and gpus_per_trial is what a cluster has room for, and nobody has '
     "asked it\ngive started=ray_started of nas_fpn.run.on_ray, or numbers"
@@ -122,8 +126,8 @@ def _on_cluster(run: Run, there: Room | None) -> tuple[Run, Packed]:
         line = packing_line(best, share, Machine(0), asked=ray.gpus_per_trial)
     elif share and ray.gpus_per_trial == "auto":
         told.append(said(best, share))
-    if ray.gpus_per_trial == 0 and proxy.device == "auto":
-        told.append(ON_CPU)
+    if share == 0 and proxy.device == "auto":
+        told.append(ON_CPU if ray.gpus_per_trial == 0 else NONE_THERE)
     if share == 0 and (ray.gpus_per_trial == 0 or torch.cuda.is_available()):
         run = _on_cpu(run)
     run = _decided(run, workers=workers, share=share, threads=proxy.threads)
