@@ -10,7 +10,19 @@ from nas_fpn.report.opened import Opened
 from nas_fpn.report.plots import Line, plot
 from nas_fpn.report.search_curve import best_so_far, in_order
 
-__all__ = ["but_last_digits", "compare_section", "rivals_of", "same_question"]
+__all__ = [
+    "ONE_SEED",
+    "but_last_digits",
+    "compare_section",
+    "compared_said",
+    "rivals_of",
+    "same_question",
+]
+
+ONE_SEED = (
+    "One search each says little about controllers: another seed gives another best. "
+    "nas-fpn simulate compares controllers over many seeds."
+)
 
 LAST_DIGITS = ("threads", "graphs")  # of the proxy, what moves nothing else
 
@@ -19,13 +31,6 @@ def compare_section(runs: Sequence[Opened]) -> Markup:
     """A row and a curve for each run."""
     first = runs[0]
     others = [run.name for run in runs if not same_question(first, run)]
-    if others:
-        said = (
-            f"{', '.join(others)}: trained on other features, with other proxy settings or for "
-            f"another objective than {first.name}. Scores of these do not compare with its own."
-        )
-    else:
-        said = "All were trained on the same features, with the same proxy, for the same objective."
     heads = ("run", "controller", "space", "seed", "trained", "best", "best baseline", "difference")
     table = tag(
         "table",
@@ -42,19 +47,25 @@ def compare_section(runs: Sequence[Opened]) -> Markup:
             lines.append(Line(places, f"run{at % 6}", _named(run), steps=True))
     label = f"Best {first.objectives[0]} so far against trials, one line a run"
     drawn = plot(label, "proposals trained to the end", first.objectives[0], lines=lines)
-    one_seed = (
-        "One search each says little about controllers: another seed gives another curve. "
-        "nas-fpn simulate compares controllers over many seeds."
-    )
     return join(
-        tag("p", {"class": "warning" if others else None}, said),
+        tag("p", {"class": "warning" if others else None}, compared_said(first.name, others)),
         tag(
             "div",
             {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "The runs"},
             table,
         ),
         tag("div", {"class": "plots"}, drawn) if lines else "",
-        tag("p", {}, one_seed),
+        tag("p", {}, ONE_SEED),
+    )
+
+
+def compared_said(first: str, others: Sequence[str]) -> str:
+    """Whether scores compare, by the names of runs: ``others`` ask another question than one."""
+    if not others:
+        return "All were trained on the same features, with the same proxy, for the same objective."
+    return (
+        f"{', '.join(others)}: trained on other features, with other proxy settings or for "
+        f"another objective than {first}. Scores of these do not compare with its own."
     )
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
 
 from nas_fpn.record import Entry
 from nas_fpn.report.answer import answer_json
-from nas_fpn.report.compare import same_question
+from nas_fpn.report.compare import ONE_SEED, compared_said, same_question
 from nas_fpn.report.front import best_entry
 from nas_fpn.report.front_plot import name_of
 from nas_fpn.report.noise import noise_of
@@ -20,10 +21,7 @@ from nas_fpn.report.verdict import proxy_checks
 
 __all__ = ["side_by_side", "side_by_side_json", "stacked"]
 
-ONE_SEED = (
-    "One search each says little about controllers: another seed gives another best.\n"
-    "nas-fpn simulate compares controllers over many seeds."
-)
+WIDTH = 90  # columns of the sentences below the table
 
 
 def side_by_side(runs: Mapping[str, Opened]) -> str:
@@ -35,7 +33,8 @@ def side_by_side(runs: Mapping[str, Opened]) -> str:
     rows = [_row(name, run) for name, run in runs.items()]
     table = pd.DataFrame(rows).astype(object)
     shown = table.where(table.notna(), "–").to_string(index=False)
-    return "\n".join([shown, "", _said(runs), ONE_SEED])
+    said = compared_said(next(iter(runs)), _others(runs))
+    return "\n".join([shown, "", *(fill(one, WIDTH) for one in (said, ONE_SEED))])
 
 
 def side_by_side_json(runs: Mapping[str, Opened], wanted: Selection) -> dict[str, Any]:
@@ -97,12 +96,3 @@ def _others(runs: Mapping[str, Opened]) -> Sequence[str]:
     """The runs whose scores do not compare with those of the first."""
     first = next(iter(runs.values()))
     return [name for name, run in runs.items() if not same_question(first, run)]
-
-
-def _said(runs: Mapping[str, Opened]) -> str:
-    if others := _others(runs):
-        return (
-            f"{', '.join(others)}: trained on other features, with other proxy settings or for\n"
-            f"another objective than {next(iter(runs))}. Scores of these do not compare with its."
-        )
-    return "All were trained on the same features, with the same proxy, for the same objective."

@@ -2,6 +2,7 @@
 
 from nas_fpn.record import Entry, Event, History, Outcome
 from nas_fpn.report import Opened, Selection, side_by_side, side_by_side_json, stacked
+from nas_fpn.report.compare import ONE_SEED, compare_section, compared_said
 
 
 def opened(
@@ -33,12 +34,15 @@ def test_each_run_has_a_row() -> None:
         *("+0.2500", "–", "1.00"),
     ]
     assert two.split()[:2] == ["two", "evolution"]
-    assert said[1].startswith("All were trained on the same features")
+    assert said[1] == compared_said("one", [])
+    assert " ".join(said[2:]) == ONE_SEED, "word for word as the page has it"
 
 
 def test_other_features_do_not_compare() -> None:
-    runs = {"one": opened("ppo", 0.5), "two": opened("ppo", 0.4, bank="c")}
-    assert "\ntwo: trained on other features" in side_by_side(runs)
+    runs = {"one": opened("one", 0.5), "two": opened("two", 0.4, bank="c")}
+    said = side_by_side(runs).replace("\n", " ")
+    assert compared_said("one", ["two"]) in said
+    assert compared_said("one", ["two"]) in str(compare_section(tuple(runs.values())))
     assert side_by_side_json(runs, Selection())["compare"] is False
 
 
