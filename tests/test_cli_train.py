@@ -228,6 +228,38 @@ def test_predict_says_what_is_missing(
     assert code == 2 and "two pictures have one name" in err
 
 
+def test_predict_draws_what_a_fast_rcnn_finds_in_the_boxes_it_is_given(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    boxes: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        rows = json.loads((data / f"{split}.json").read_text())["annotations"]
+        given = [{"image_id": one["image_id"], "bbox": one["bbox"], "score": 1} for one in rows]
+        boxes[split] = str(tmp_path / f"{split}-boxes.json")
+        Path(boxes[split]).write_text(json.dumps(given))
+    to = tmp_path / "fast"
+    code, _, err = run(
+        capsys,
+        *("train", "--detector", "fast_rcnn", "--neck", NECK, "--data", str(data), "--to", str(to)),
+        *(word for path in boxes.values() for word in ("--proposals", path)),
+        *(*FEW[:-2], "--set", "detector.box_width=32"),
+    )
+    assert (code, err) == (0, "")
+    pictures = sorted(str(path) for path in (data / "images").glob("test_*.png"))
+    asked = ("predict", str(to), *pictures, "--threshold", "0")
+    whose = ("--proposals", boxes["test"], "--data", str(data / "test.json"))
+    code, out, err = run(capsys, *asked, *whose, "--to", str(tmp_path / "drawn"))
+    assert (code, err) == (0, "")
+    assert all((tmp_path / "drawn" / Path(picture).name).is_file() for picture in pictures)
+    few = json.loads(Path(boxes["test"]).read_text())
+    Path(boxes["test"]).write_text(json.dumps([row for row in few if row == few[0]]))
+    code, out, err = run(capsys, *asked, *whose, "--json")
+    assert code == 0 and "no proposals for 2 of the 3 pictures, so nothing is found there: " in err
+    assert [bool(row["detections"]) for row in json.loads(out)] == [True, False, False]
+    code, _, err = run(capsys, *asked, "--json")
+    assert code == 2 and "give --proposals BOXES.json" in err
+
+
 def test_fast_rcnn_is_told_at_once_which_proposals_it_lacks(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -1,7 +1,8 @@
 """Proposals that somebody else made, from a file in COCO's format of results, checked at the door.
 
 The file is a list of ``{"image_id": 7, "bbox": [x, y, width, height], "score": 0.9}``, in pixels of
-the stored image; what else an entry has, as a category, is not read.
+the stored image; what else an entry has, as a category, is not read. Pictures that are in no data
+set have no ids: there an entry has the name of the file, ``{"file_name": "fish.jpg", …}``.
 """
 
 import json
@@ -17,10 +18,12 @@ from nas_fpn.detect.dataset import Dataset
 from nas_fpn.detect.json_file import read_json
 from nas_fpn.errors import DataError
 
-__all__ = ["read_proposals", "with_proposals"]
+__all__ = ["read_named_proposals", "read_proposals", "with_proposals"]
 
 SHOWN_FAULTS = 20
+Rows = list[tuple[float, tuple[float, float, float, float]]]  # scores, and boxes by their corners
 FORM = '{"image_id": 7, "bbox": [x, y, width, height], "score": 0.9}'
+NAMED_FORM = '{"file_name": "fish.jpg", "bbox": [x, y, width, height], "score": 0.9}'
 
 
 def read_proposals(path: Path) -> dict[int, np.ndarray]:
@@ -29,26 +32,18 @@ def read_proposals(path: Path) -> dict[int, np.ndarray]:
     Raises:
         DataError: with every fault of the file, by the place of the entry.
     """
-    rows: dict[int, list[tuple[float, tuple[float, float, float, float]]]] = {}
-    faults = []
-    for place, entry in enumerate(_read_list(path)):
-        if (fault := _fault(entry)) is not None:
-            faults.append(f"  entry {place}: {fault}")
-            continue
-        x, y, width, height = entry["bbox"]
-        rows.setdefault(entry["image_id"], []).append(
-            (entry["score"], (x, y, x + width, y + height))
-        )
-    if faults:
-        shown = "\n".join(faults[:SHOWN_FAULTS])
-        more = f"\n  … and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
-        raise DataError(f"{path}: faults in the proposals:\n{shown}{more}\nan entry is {FORM}")
-    return {
-        image: np.array(
-            [box for _, box in sorted(own, key=lambda one: -one[0])], dtype=np.float32
-        ).reshape(-1, 4)
-        for image, own in rows.items()
-    }
+    return {image: _best_first(own) for image, own in _read(path, "image_id", form=FORM).items()}
+
+
+def read_named_proposals(path: Path) -> dict[str, np.ndarray]:
+    """The same by the name of the picture's file.
+
+    Raises:
+        DataError: with every fault of the file, by the place of the entry; of one that has ids in
+            the place of names, that an id alone says no picture.
+    """
+    read = _read(path, "file_name", form=NAMED_FORM)
+    return {name: _best_first(own) for name, own in read.items()}
 
 
 def with_proposals(
@@ -74,19 +69,52 @@ def with_proposals(
     return replace(dataset, proposals=given), without
 
 
-def _read_list(path: Path) -> Sequence[Any]:
-    document = read_json(path, form=f"a JSON list of {FORM}")
+def _best_first(rows: Rows) -> np.ndarray:
+    """Boxes float32 [n, 4] (x1 y1 x2 y2, pixels)."""
+    boxes = [box for _, box in sorted(rows, key=lambda one: -one[0])]
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def _read(path: Path, key: str, *, form: str) -> dict[Any, Rows]:
+    """The entries of a file by what they have as ``key``."""
+    rows: dict[Any, Rows] = {}
+    faults = []
+    entries = _read_list(path, form)
+    if key == "file_name" and entries and all(map(_has_id_alone, entries)):
+        raise DataError(
+            f"{path}: its entries have an image_id, and nothing says which picture that is\n"
+            "give the COCO JSON whose images have these ids and the names of the pictures, --data "
+            f"FILE, or write entries as {form}"
+        )
+    for place, entry in enumerate(entries):
+        if (fault := _fault(entry, key)) is not None:
+            faults.append(f"  entry {place}: {fault}")
+            continue
+        x, y, width, height = entry["bbox"]
+        rows.setdefault(entry[key], []).append((entry["score"], (x, y, x + width, y + height)))
+    if faults:
+        shown = "\n".join(faults[:SHOWN_FAULTS])
+        more = f"\n  … and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        raise DataError(f"{path}: faults in the proposals:\n{shown}{more}\nan entry is {form}")
+    return rows
+
+
+def _read_list(path: Path, form: str) -> Sequence[Any]:
+    document = read_json(path, form=f"a JSON list of {form}")
     if not isinstance(document, list):
-        raise DataError(f"{path}: must be a list of {FORM}, but is a {type(document).__name__}")
+        raise DataError(f"{path}: must be a list of {form}, but is a {type(document).__name__}")
     return document
 
 
-def _fault(entry: Any) -> str | None:
+def _fault(entry: Any, key: str) -> str | None:
     """What is wrong with an entry; None where nothing is."""
     if not isinstance(entry, dict):
         return f"must be an object, but is a {type(entry).__name__}"
-    image, box, score = (entry.get(name) for name in ("image_id", "bbox", "score"))
-    if not isinstance(image, int) or isinstance(image, bool):
+    image, box, score = (entry.get(name) for name in (key, "bbox", "score"))
+    if key == "file_name":
+        if not isinstance(image, str) or not image:
+            return f"file_name must be a text, but is {_shown(image)}"
+    elif not isinstance(image, int) or isinstance(image, bool):
         return f"image_id must be a whole number, but is {_shown(image)}"
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         return f"bbox must be four numbers, but is {_shown(box)}"
@@ -95,6 +123,10 @@ def _fault(entry: Any) -> str | None:
     if not _is_number(score):
         return f"score must be a number, but is {_shown(score)}"
     return None
+
+
+def _has_id_alone(entry: Any) -> bool:
+    return isinstance(entry, dict) and "image_id" in entry and "file_name" not in entry
 
 
 def _is_number(value: object) -> bool:

@@ -6,14 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nas_fpn.detect.draw_boxes import draw_boxes
 from nas_fpn.detect.images import open_image
 from nas_fpn.errors import RunError, command_line
 from nas_fpn.run.alone import run_file
 
-__all__ = ["LoadedDetector", "found_in", "load_detector"]
+__all__ = ["LoadedDetector", "found_in", "kind_of", "load_detector"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +25,8 @@ class LoadedDetector:
     classes: tuple[str, ...]
 
 
-def load_detector(folder: Path) -> LoadedDetector:
-    """Run ``detector.py`` of a folder of ``nas-fpn train`` and load its weights.
+def kind_of(folder: Path) -> str:
+    """The ``detector.kind`` of a folder of ``nas-fpn train``.
 
     Raises:
         RunError: where the folder is no trained detector.
@@ -34,33 +34,42 @@ def load_detector(folder: Path) -> LoadedDetector:
     path = folder / "detector.py"
     if not path.is_file():
         hint = "its training is not over" if (folder / "job.json").is_file() else "train one"
-        raise RunError(
-            f"{path}: no such file; {hint}\n"
-            + command_line("train", "--neck", "fpn", "--to", folder)
-        )
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config["detector"]["kind"] == "fast_rcnn":
-        raise RunError(
-            f"{folder}: is a Fast R-CNN, which wants proposals beside a picture\n"
-            "in Python: detect(load(), picture, proposals) of its detector.py"
-        )
-    module = run_file(path)
-    return LoadedDetector(module, module.load(folder), tuple(config["classes"]))
+        again = command_line("train", "--neck", "fpn", "--to", folder)
+        raise RunError(f"{path}: no such file; {hint}\n{again}")
+    return str(_config(folder)["detector"]["kind"])
+
+
+def load_detector(folder: Path) -> LoadedDetector:
+    """Run ``detector.py`` of a folder of ``nas-fpn train`` and load its weights.
+
+    Raises:
+        RunError: where the folder is no trained detector.
+    """
+    kind_of(folder)
+    module = run_file(folder / "detector.py")
+    return LoadedDetector(module, module.load(folder), tuple(_config(folder)["classes"]))
 
 
 def found_in(
-    detector: LoadedDetector, picture: Path, *, threshold: float, drawing: Path | None = None
+    detector: LoadedDetector,
+    picture: Path,
+    *,
+    threshold: float,
+    drawing: Path | None = None,
+    proposals: Tensor | None = None,
 ) -> dict[str, Any]:
     """Detect on one picture: its file and a row for each box of at least ``threshold``.
 
     A row has "class", "score" and "box" [x0, y0, x1, y1] in pixels of the picture, best first.
-    ``drawing`` is the file that the picture is written to with its boxes.
+    ``drawing`` is the file that the picture is written to with its boxes. ``proposals`` [n, 4] are
+    for a Fast R-CNN.
 
     Raises:
         DataError: if the picture cannot be decoded.
     """
     pixels = open_image(picture)
-    found = detector.module.detect(detector.model, pixels)
+    given = () if proposals is None else (proposals,)
+    found = detector.module.detect(detector.model, pixels, *given)
     kept = found["scores"] >= threshold
     boxes, scores, labels = (found[name][kept] for name in ("boxes", "scores", "labels"))
     if drawing is not None:
@@ -79,3 +88,7 @@ def found_in(
             )
         ],
     }
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))

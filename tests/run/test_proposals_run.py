@@ -11,12 +11,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nas_fpn.detect import DetectorSettings
+from nas_fpn.detect import Detections, DetectorSettings
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.errors import DataError, RunError
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings
 from nas_fpn.run.data import read_data
-from nas_fpn.run.predict import load_detector
+from nas_fpn.run.predict import found_in, kind_of, load_detector
+from nas_fpn.run.predict_proposals import proposals_for
 from nas_fpn.run.proposals import proposal_hashes, proposed
 from nas_fpn.run.train import TrainJob, run_train
 from nas_fpn.training import TrainingSettings, read_detections
@@ -88,6 +89,30 @@ def test_it_is_trained_and_scored_on_its_proposals(
     assert len(told["boxes"])
     image = json.loads(data.test.read_text())["images"][0]["id"]  # type: ignore[union-attr]
     torch.testing.assert_close(told["boxes"], found.boxes[found.image_ids == image])
+    predicted_as_it_was_scored(folder, data, found)
+
+
+def predicted_as_it_was_scored(folder: Path, data: DataSettings, found: Detections) -> None:
+    assert data.test is not None
+    images = json.loads(data.test.read_text())["images"]
+    pictures = [Path(str(data.images)) / image["file_name"] for image in images]
+    given = proposals_for(
+        pictures,
+        kind=kind_of(folder),
+        folder=folder,
+        proposals=data.test_proposals,
+        data=data.test,
+    )
+    assert given is not None and not given.without
+    detector = load_detector(folder)
+    for image, picture, boxes in zip(images, pictures, given.boxes, strict=True):
+        rows = found_in(detector, picture, threshold=0, proposals=boxes)["detections"]
+        own = found.boxes[found.image_ids == image["id"]]
+        torch.testing.assert_close(
+            torch.tensor([row["box"] for row in rows]), own, atol=0.06, rtol=0
+        )
+    none = found_in(detector, pictures[0], threshold=0, proposals=boxes[:0])
+    assert none["detections"] == []
 
 
 def detected_alone(folder: Path, data: DataSettings) -> dict[str, torch.Tensor]:
@@ -159,11 +184,3 @@ def test_a_training_does_not_go_on_with_other_proposals(data: DataSettings, tmp_
 def test_proposals_of_a_split_that_is_no_file_are_refused(data: DataSettings) -> None:
     with pytest.raises(ValidationError, match="val_proposals belongs to val, which is split off"):
         DataSettings(**data.model_dump() | {"val": None})
-
-
-def test_a_picture_alone_is_not_enough_for_it(tmp_path: Path) -> None:
-    (tmp_path / "detector.py").write_text("")
-    config = {"detector": {"kind": "fast_rcnn"}, "classes": ["fish"]}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match="wants proposals beside a picture"):
-        load_detector(tmp_path)
