@@ -1,10 +1,11 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
-from nas_fpn.run.best import export_from_run, export_untrained, trial_entry
+from nas_fpn.run.best import export_from_run, trial_entry
 from nas_fpn.run.calibrate import calibrate_run
 from nas_fpn.run.clock import command_began
 from nas_fpn.run.confirm import Confirmed, confirm_run
 from nas_fpn.run.explain import explain_run
+from nas_fpn.run.export_untrained import export_untrained
 from nas_fpn.run.follow import follow, is_over
 from nas_fpn.run.look import Look, rows
 from nas_fpn.run.own_words import prove_words, read_words, words_for

@@ -14,8 +14,8 @@ from nas_fpn.language import SHIPPED, Architecture, lower, parse
 from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings
-from nas_fpn.run.best import export_untrained
 from nas_fpn.run.confirmed_weights import DETECTOR, MARK
+from nas_fpn.run.export_untrained import export_untrained
 from nas_fpn.run.leave import STATISTICS
 from nas_fpn.run.own_words import words_for
 from nas_fpn.run.settings import Run, read_run

@@ -22,7 +22,7 @@ from nas_fpn.proxy.backbone import build_backbone
 from nas_fpn.record import Entry, read_history
 from nas_fpn.report import front
 from nas_fpn.run import add_run_backbone, export_from_run, export_with_backbone, read_run
-from nas_fpn.run.best import export_front
+from nas_fpn.run.export_front import export_front
 from nas_fpn.run.leave import leave_detector
 from nas_fpn.run.trainer import Trainer
 from nas_fpn.training import Standardised
