@@ -116,7 +116,7 @@ def _on_cluster(run: Run, there: Room | None) -> tuple[Run, Packed]:
     if there is None:
         if ray.workers == "auto" or ray.gpus_per_trial == "auto":
             raise RunError(NOT_STARTED)
-        return run, Packed(workers=ray.workers)
+        there = Room(ray.workers, ray.gpus_per_trial)
     workers = max(there.trials, 1) if ray.workers == "auto" else ray.workers
     best, share = Packing(workers, proxy.threads), there.gpus_per_trial
     told: list[str] = []
@@ -235,6 +235,8 @@ def _is_same(kept: Event, machine: Machine, wanted: Share) -> bool:
     """Whether what is on record was decided for such a machine, asked for so."""
     if (kept["cores"], kept["gpus"]) != (machine.cores, machine.gpus):
         return False
+    if not machine.gpus:
+        return True
     if "gpus_asked" in kept:
         return bool(kept["gpus_asked"] == wanted)
     return wanted in ("auto", kept["gpus_per_trial"])  # of a record that is older

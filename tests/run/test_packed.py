@@ -293,6 +293,14 @@ def test_other_gpus_a_trial_are_asked_for_and_what_is_on_record_is_not_kept() ->
     assert found.line is not None
 
 
+def test_without_gpus_it_is_no_matter_how_they_are_asked_for() -> None:
+    _, first, _ = packed(run_of(), RATES)
+    assert first.line is not None
+    for asked in (run_of(gpus_per_trial=0), run_of("cpu"), run_of("cpu", gpus_per_trial=1)):
+        run, found, seen = packed(asked, {}, {"event": "run"}, first.line)
+        assert (run.settings.ray.workers, found.line, seen) == (2, None, [])
+
+
 def test_files_and_records_from_before_auto_go_on_as_they_did() -> None:
     rates = {(1, 1): 10.0, (2, 1): 18.0, (4, 1): 20.0, (8, 1): 0.0}
     _, first, _ = packed(run_of(), rates, machine=ON_GPU)
@@ -389,6 +397,8 @@ def test_a_cluster_that_nobody_asked_has_no_room_that_is_known() -> None:
         assert f"{fault.value}\n" == (GOLDEN / "packing_not_started.txt").read_text("utf-8")
     asked = run_of(address="auto", workers=3, gpus_per_trial=1)
     assert settled(asked, not_started) == (asked, Packed(workers=3))
+    run, _ = settled(run_of(address="auto", workers=3, gpus_per_trial=0), not_started)
+    assert shares(run) == (3, 0.0, "cpu")
 
 
 @pytest.mark.parametrize(
