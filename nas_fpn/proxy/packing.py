@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from nas_fpn.proxy.train import prepare_training, proxy_schedule
 __all__ = ["Died", "Packing", "best_packing", "candidate_packings", "measure_packing"]
 
 WARM = 3  # steps of each process before all begin together
+AHEAD = 4  # steps that a process may have asked of its device and that are not done
 SECONDS = 3.0
 ON_ONE_GPU = (1, 2, 4, 8)
 NO_ROOM = "no room"  # what a process says whose device has no memory left
@@ -219,6 +221,7 @@ def _work() -> None:
     channels = [bank.channels[level] for level in lower(architecture).inputs]
     neck = Neck(architecture, channels, seed=asked["seed"])
     training = prepare_training(neck, bank, settings, seed=asked["seed"])
+    lead = Lead()
     done, began = 0, 0.0
 
     def loss(step: int) -> Iterable[Tensor]:
@@ -229,6 +232,7 @@ def _work() -> None:
             sys.stdin.readline()
             began = perf_counter()
         if step > WARM:
+            lead.keep()
             done = step - WARM
             if perf_counter() - began > asked["seconds"]:
                 raise _TimeIsUp
@@ -242,6 +246,26 @@ def _work() -> None:
             pass
     except _TimeIsUp:
         print(done / (now() - began), flush=True)  # steps that wait for a device are not done yet
+
+
+class Lead:
+    """What a process has asked of a CUDA device, kept to a few steps; none on a CPU.
+
+    Without that it runs ahead by a thousand launches, and at the end all the others wait for them.
+    """
+
+    def __init__(self) -> None:
+        self._asked: deque[torch.cuda.Event] = deque()
+
+    def keep(self) -> None:
+        """Between two steps: wait until no more than ``AHEAD`` are left to be done."""
+        if not torch.cuda.is_initialized():
+            return
+        event = torch.cuda.Event(blocking=True)
+        event.record()
+        self._asked.append(event)
+        if len(self._asked) > AHEAD:
+            self._asked.popleft().synchronize()
 
 
 def _or_no_room(work: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 import doctest
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,14 @@ from nas_fpn.proxy import packing
 from nas_fpn.proxy.backbone import build_backbone
 from nas_fpn.proxy.bank import open_bank
 from nas_fpn.proxy.building import build_bank
-from nas_fpn.proxy.packing import Packing, best_packing, candidate_packings, measure_packing
+from nas_fpn.proxy.packing import (
+    AHEAD,
+    Lead,
+    Packing,
+    best_packing,
+    candidate_packings,
+    measure_packing,
+)
 from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
 from nas_fpn.proxy.timing import Timing, measure_trial, now
 
@@ -37,6 +45,33 @@ def test_a_device_that_nothing_was_asked_of_is_not_waited_for(
         monkeypatch.setattr(torch.cuda, "is_initialized", lambda there=is_initialized: there)
         assert now() <= now()
     assert len(waits) == 2
+
+
+class Event:
+    """A step asked of a device; ``waited`` is how often somebody waited for one."""
+
+    waited: ClassVar[list["Event"]] = []
+
+    def __init__(self, *, blocking: bool) -> None:
+        assert blocking
+
+    def record(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        self.waited.append(self)
+
+
+def test_a_timed_process_is_a_few_steps_ahead_of_its_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    lead = Lead()
+    for is_initialized, waits in ((False, 0), (True, 10 - AHEAD)):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda there=is_initialized: there)
+        for _ in range(10):
+            lead.keep()
+        assert len(Event.waited) == waits
 
 
 def test_candidates_use_all_cores() -> None:
