@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
 
-from nas_fpn.detect import DetectorSettings, average_precision, build_detector, label_offset
+from nas_fpn.detect import DetectorSettings, average_precision, label_offset
 from nas_fpn.detect.dataset import Dataset, to_coco
-from nas_fpn.errors import RunError
 from nas_fpn.export import export_neck
-from nas_fpn.language import SHIPPED, Architecture, Words, identity, lower, parse
-from nas_fpn.necks import Neck
-from nas_fpn.proxy.backbone import Backbone, build_backbone
+from nas_fpn.language import SHIPPED, Architecture, Words, identity, parse
 from nas_fpn.proxy.own_backbone import code_of, own_file
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings
 from nas_fpn.record import Report
@@ -30,13 +26,12 @@ from nas_fpn.run.leave import STATISTICS, leave_detector
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.proposals import proposal_hashes, proposed
 from nas_fpn.run.train_log import TrainLog
+from nas_fpn.run.train_start import Parts, first_detector
 from nas_fpn.training import (
     Checkpoint,
-    Standardised,
     TrainingSettings,
     detect_all,
     fit_detector,
-    measure,
     write_detections,
 )
 
@@ -102,7 +97,17 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
     if job.detector.kind == "fast_rcnn":
         data = proposed(data, job.data)
     architecture = parse(job.neck, words=job.words)
-    model, parts = _build(job, architecture, data)
+    parts = first_detector(
+        architecture,
+        data.train,
+        detector=job.detector,
+        training=job.training,
+        backbone=job.backbone,
+        seed=job.seed,
+        init=job.init,
+        warmed=job.warmed,
+    )
+    model = parts.model
     total = settings.steps_for(len(data.train.images))
     yield Step(TRAINING, 0, total)
     checkpoint = Checkpoint(
@@ -116,7 +121,7 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
         seed=job.seed,
         val=data.val,
         label_offset=offset,
-        backbone=parts.backbone if _has_weights(job) else None,
+        backbone=parts.backbone if parts.has_weights else None,
         checkpoint=checkpoint,
     )
     for report in reports:
@@ -150,107 +155,25 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
         split=job.split,
     )
     report = Report(total, scores, log.seconds)
-    log.close(report, _counts(job, held_out, architecture), notes=(*data.notes, *_notes(job)))
+    log.close(
+        report, _counts(job, held_out, architecture), notes=(*data.notes, *_notes(job, parts))
+    )
     checkpoint.path.unlink(missing_ok=True)
     yield report
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What the detector is made of, to be looked at afterwards."""
-
-    backbone: Backbone
-    standard: Standardised
-    neck: Neck
-
-
-def _build(job: TrainJob, architecture: Architecture, data: Data) -> tuple[nn.Module, _Parts]:
-    """The detector with its first weights."""
-    levels = lower(architecture).inputs
-    backbone = build_backbone(job.backbone, levels, seed=job.seed)
-    if job.warmed is not None:
-        warmed = load_file(job.warmed)  # of a run, whose other necks may read deeper stages
-        backbone.net.load_state_dict({key: warmed[key] for key in backbone.net.state_dict()})
-    neck = Neck(architecture, [backbone.channels[level] for level in levels], seed=job.seed)
-    statistics: Mapping[int, tuple[Tensor, Tensor]] = {}
-    if job.init is not None:
-        statistics = _start(neck, job.init)
-    recursive = job.detector.recursive_steps > 1  # it feeds the bare backbone, stage by stage
-    if recursive and statistics:
-        raise RunError(
-            f"{job.init}: its weights expect standardised features ({STATISTICS}), which a "
-            "recursive detector does not have; leave --init out, or set recursive_steps = 1"
-        )
-    if not statistics and _has_weights(job) and not recursive:
-        statistics = measure(backbone, data.train, image_size=job.training.image_size)
-    standard = Standardised(backbone, statistics)
-    try:
-        model = build_detector(
-            job.detector,
-            backbone if recursive else standard,
-            neck,
-            num_classes=len(data.train.categories),
-            image_size=job.training.image_size,
-            seed=job.seed,
-        )
-    except ValueError as fault:
-        raise RunError(f"[detector] kind = {job.detector.kind!r}: {fault}") from fault
-    return model, _Parts(backbone, standard, neck)
-
-
-def _notes(job: TrainJob) -> Iterator[str]:
+def _notes(job: TrainJob, parts: Parts) -> Iterator[str]:
     """What a reader of the scores has to know of the start."""
     if job.warmed is not None:
         yield f"backbone: from {job.warmed.name}, warmed up in a run"
-    if job.init is not None and not _has_weights(job):
+    if job.init is not None and not parts.has_weights:
         yield (
             "init: the weights of the neck were trained on the features of a backbone with "
             "weights, and this one began without any"
         )
 
 
-def _has_weights(job: TrainJob) -> bool:
-    """Whether the backbone begins with weights, so that it is to be treated with care."""
-    return job.warmed is not None or job.backbone.weights != "none"
-
-
-def _start(neck: Neck, folder: Path) -> dict[int, tuple[Tensor, Tensor]]:
-    """Give ``neck`` the weights of an exported folder; return the statistics beside them.
-
-    The weights expect features that are scaled so, whichever backbone they come from.
-    """
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise RunError(f"{path}: no such file\n--init names an exported folder, as best/ of a run")
-    given, expected = load_file(path), neck.state_dict()
-    faults = [f"{key}: not in it" for key in expected if key not in given]
-    faults += [f"{key}: not in the neck" for key in given if key not in expected]
-    faults += [
-        f"{key}: {tuple(given[key].shape)}, not {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    if faults:
-        shown = "\n".join(f"  {fault}" for fault in faults[:5])
-        more = f"\n  … and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise RunError(
-            f"{path}: does not fit this neck, which reads channels {neck.in_channels} of "
-            f"{', '.join(f'c{level}' for level in neck.inputs)}\n{shown}{more}\n"
-            "give the same program, width and backbone as it was trained with"
-        )
-    neck.load_state_dict(given)
-    beside = folder / STATISTICS
-    if not beside.is_file():
-        return {}
-    numbers = load_file(beside)
-    return {
-        level: (numbers[f"mean.c{level}"], numbers[f"std.c{level}"])
-        for level in neck.inputs
-        if f"mean.c{level}" in numbers
-    }
-
-
-def _export(job: TrainJob, parts: _Parts, scores: Mapping[str, float], *, steps: int) -> None:
+def _export(job: TrainJob, parts: Parts, scores: Mapping[str, float], *, steps: int) -> None:
     started = f"seed {job.seed}" if job.init is None else f"the weights of {job.init.name}"
     export_neck(
         parts.neck.cpu(),
@@ -309,7 +232,7 @@ def _code(name: str) -> str | None:
     return code_of(own[0].read_bytes(), own[1]) if own is not None and own[0].is_file() else None
 
 
-def _fingerprint(question: Mapping[str, Any], parts: _Parts, data: Data) -> str:
+def _fingerprint(question: Mapping[str, Any], parts: Parts, data: Data) -> str:
     """A hash of all that decides the numbers: the question, the first weights, the data."""
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
     digest.update(parts.backbone.fingerprint().encode())
