@@ -15,6 +15,7 @@ CONTROLLERS = sorted((ROOT / "controllers").glob("*.py"))
 
 FLOORS = {
     "errors": 0,
+    "folder": 0,
     "lock": 0,
     "record": 0,
     "strange": 0,

@@ -48,7 +48,7 @@ def data_check(
     Example: nas-fpn data check path/to/train.json --images path/to/images
     """
     from nas_fpn.detect.coco import read_coco
-    from nas_fpn.run import data_files
+    from nas_fpn.folder import data_files
 
     folder = data_files([file], images=images)["images"]
     dataset, skipped = read_coco(file, folder, skip_bad=skip_bad)

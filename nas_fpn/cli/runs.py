@@ -28,7 +28,7 @@ def init(
 
     Example: nas-fpn init runs/mine --data path/to/coco
     """
-    from nas_fpn.run import start_run
+    from nas_fpn.folder import start_run
 
     path = start_run(run, data or (), images=images)
     typer.echo(f"{path} is written; now: {command_line('search', run)}")

@@ -60,11 +60,11 @@ def submit(
 
     Example: nas-fpn submit runs/quickstart --address http://127.0.0.1:8265
     """
+    from nas_fpn.folder import FILE, read_submitted
     from nas_fpn.run import read_run
     from nas_fpn.run.question import read_question
     from nas_fpn.run.settings import spread_as
     from nas_fpn.run.submit import Asked, submit_run
-    from nas_fpn.run.submitted import FILE, read_submitted
 
     asked = read_run(run)
     read_question(asked)  # what is wrong is said now, not by the cluster
@@ -117,7 +117,7 @@ def status(run: RunFolder, json_: Json = False) -> None:
 
     Example: nas-fpn status runs/quickstart
     """
-    from nas_fpn.run.submitted import read_submitted
+    from nas_fpn.folder import read_submitted
 
     submitted = read_submitted(run)
     cluster = _cluster(submitted.address)
@@ -152,7 +152,7 @@ def stop(run: RunFolder) -> None:
 
     Example: nas-fpn stop runs/quickstart
     """
-    from nas_fpn.run.submitted import read_submitted
+    from nas_fpn.folder import read_submitted
 
     submitted = read_submitted(run)
     if _cluster(submitted.address).stop(submitted.job):
@@ -175,8 +175,7 @@ def fetch(
 
     Example: nas-fpn fetch runs/quickstart
     """
-    from nas_fpn.run.fetch import fetch_run
-    from nas_fpn.run.submitted import read_submitted
+    from nas_fpn.folder import fetch_run, read_submitted
 
     submitted = read_submitted(run)
     cluster = _cluster(submitted.address)

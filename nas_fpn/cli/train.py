@@ -166,8 +166,8 @@ def _settings(
     images: Path | None,
     more: Sequence[str],
 ) -> Any:
+    from nas_fpn.folder import data_files
     from nas_fpn.run.settings import changed
-    from nas_fpn.run.start import data_files
 
     whole: dict[str, dict[str, Any]] = {
         name: {

@@ -1,7 +1,9 @@
 """All verbs, in the order of the help; and the way in, where a wrong input becomes a message."""
 
+import importlib.metadata
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -34,6 +36,28 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        typer.echo(f"nas-fpn {importlib.metadata.version('nas-fpn')}")
+    except importlib.metadata.PackageNotFoundError:
+        typer.echo("nas-fpn, a checkout that is not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say it, and end."),
+    ] = False,
+) -> None:
+    pass
+
+
 for _verb in (
     size,
     sample,

@@ -15,7 +15,7 @@ from nas_fpn.run.plan_text import plan_json, plan_text
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.search import Begun, Checked, Drive, Event, drive_here, search_run
 from nas_fpn.run.settings import Run, RunSettings, read_run
-from nas_fpn.run.start import data_files, run_toml, start_run
+from nas_fpn.run.start import run_toml
 from nas_fpn.run.timed import Planned
 from nas_fpn.run.train import TrainJob, run_train
 from nas_fpn.run.watch import Watch, watch_of
@@ -41,7 +41,6 @@ __all__ = [
     "check_run_backbone",
     "command_began",
     "confirm_run",
-    "data_files",
     "drive_here",
     "explain_run",
     "export_from_run",
@@ -59,7 +58,6 @@ __all__ = [
     "run_toml",
     "run_train",
     "search_run",
-    "start_run",
     "trial_entry",
     "watch_of",
     "words_for",

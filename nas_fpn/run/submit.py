@@ -1,8 +1,8 @@
 """A run becomes a job of a cluster: packed, sent, found again; and the same run placed over there.
 
-``submit`` speaks to a cluster through :class:`Cluster`, Ray's Jobs API as ``search/launch.py``
-wraps it. ``place`` is what the job does first, on the cluster: it puts the run where its answers
-are to stand, so that the next job of the same run goes on there.
+``submit`` speaks to a cluster through :class:`nas_fpn.folder.Cluster`. ``place`` is what the job
+does first, on the cluster: it puts the run where its answers are to stand, so that the next job of
+the same run goes on there.
 """
 
 import hashlib
@@ -10,74 +10,29 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from nas_fpn.errors import RunError, command_line
-from nas_fpn.run.package import INPUTS, MANIFEST, Package, collect, write_archive
-from nas_fpn.run.settings import Run
-from nas_fpn.run.submitted import (
+from nas_fpn.folder import (
     FILE,
+    Cluster,
     Submitted,
     answers_here,
+    continued,
     read_submitted,
     write_submitted,
 )
+from nas_fpn.run.package import INPUTS, MANIFEST, Package, collect, write_archive
+from nas_fpn.run.settings import Run
 from nas_fpn.strange import bounded, decoded, inside
 
-__all__ = ["STORAGE", "Asked", "Cluster", "Placed", "Seen", "continued", "place", "submit_run"]
+__all__ = ["STORAGE", "Asked", "Placed", "place", "submit_run"]
 
 STORAGE = "~/nas_fpn"  # of a cluster, where runs stand unless one says otherwise
 ENTRYPOINT = "python -m nas_fpn.cli job"
-
-
-class Seen(Protocol):
-    """What a cluster says of a job."""
-
-    @property
-    def state(self) -> str:
-        """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
-
-    @property
-    def message(self) -> str:
-        """What Ray says of it."""
-
-    @property
-    def over(self) -> bool:
-        """Whether it has come to an end."""
-
-
-class Cluster(Protocol):
-    """The jobs of a cluster, by their ids; every method raises :class:`RunError`."""
-
-    @property
-    def address(self) -> str:
-        """http://HEAD:8265."""
-
-    def start(
-        self,
-        entrypoint: str,
-        *,
-        archive: Path,
-        cpus: float = 0.0,
-        gpus: float = 0.0,
-        metadata: Mapping[str, str],
-    ) -> str:
-        """Run a shell command in a folder that holds what is in a zip; its id."""
-
-    def look(self, job: str) -> Seen | None:
-        """What the cluster says of it; None where it does not know it."""
-
-    def stop(self, job: str) -> bool:
-        """Have it end; False where it had ended before."""
-
-    def log(self, job: str) -> str:
-        """All that it has printed so far."""
-
-    def follow(self, job: str) -> Iterator[str]:
-        """What it prints, as it comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,20 +142,6 @@ def place(here: Path) -> Placed:
     folder = inside(top, manifest["run"])
     asked = {key: manifest[key] for key in ("workers", "trials", "minutes", "confirm")}
     return Placed(folder, top / INPUTS, **asked)
-
-
-def continued(first: bytes, second: bytes) -> str:
-    r"""Which of two records goes on from the other: "first", "second", "same"; or they are "apart".
-
-    >>> continued(b"1\n", b"1\n2\n")
-    'second'
-    """
-    one, two = (record[: record.rfind(b"\n") + 1] for record in (first, second))
-    if one == two:
-        return "same"
-    if two.startswith(one):
-        return "second"
-    return "first" if one.startswith(two) else "apart"
 
 
 def _before(run: Run, cluster: Cluster) -> Submitted | None:

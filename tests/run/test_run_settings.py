@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.errors import RunError
-from nas_fpn.run import RunSettings, read_run, run_toml, start_run
+from nas_fpn.run import RunSettings, read_run, run_toml
 from nas_fpn.run.question import read_question
 from nas_fpn.run.settings import spread_as
 from nas_fpn.search import Halving
@@ -22,11 +22,6 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     run = read_run(write(tmp_path, ""))
     assert run.settings == RunSettings()
     assert run.folder == tmp_path.resolve()
-
-
-def test_what_init_writes_is_the_defaults(tmp_path: Path) -> None:
-    start_run(tmp_path / "mine")
-    assert read_run(tmp_path / "mine").settings == RunSettings()
 
 
 def test_the_file_itself_may_be_named(tmp_path: Path) -> None:
@@ -65,44 +60,8 @@ def test_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
         read_run(tmp_path / "nothing")
 
 
-def test_init_takes_a_folder_of_coco_files(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    (data / "images").mkdir(parents=True)
-    for split in ("train", "val"):
-        (data / f"{split}.json").write_text("{}")
-    start_run(tmp_path / "runs" / "mine", [data])
-    settings = read_run(tmp_path / "runs" / "mine").settings.data
-    assert settings.images == Path("../../data/images")
-    assert settings.val == Path("../../data/val.json")
-    assert settings.test is None
-
-
-def test_init_takes_files_in_the_order_train_val_test(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("a.json", "b.json", "c.json")]
-    for file in files:
-        file.write_text("{}")
-    start_run(tmp_path / "mine", files, images=tmp_path)
-    run = read_run(tmp_path / "mine")
-    assert (run.data.train, run.data.val, run.data.test) == tuple(files)
-    assert run.data.images == tmp_path
-
-
-def test_init_never_writes_over_a_run(tmp_path: Path) -> None:
-    start_run(tmp_path)
-    with pytest.raises(RunError, match="there is a run already"):
-        start_run(tmp_path)
-
-
-def test_init_says_which_file_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no train\.json; there is no JSON file"):
-        start_run(tmp_path / "mine", [tmp_path])
-    with pytest.raises(RunError, match="no such file or folder"):
-        start_run(tmp_path / "mine", [tmp_path / "x.json"])
-    assert not (tmp_path / "mine").exists()
-
-
 def test_every_setting_is_explained() -> None:
-    rows = run_toml("mine", {}).splitlines()
+    rows = run_toml().splitlines()
     assert all("# " in row for row in rows if "=" in row)
     assert "None" not in "".join(rows)
 
@@ -110,7 +69,7 @@ def test_every_setting_is_explained() -> None:
 def test_every_setting_is_in_the_guide_as_init_explains_it() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "runs.md").read_text(encoding="utf-8")
     table = ""
-    for row in run_toml("mine", {}).splitlines():
+    for row in run_toml().splitlines():
         if row.startswith("["):
             table = row[1 : row.index("]")] + "."
         elif " = " in row:

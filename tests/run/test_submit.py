@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from nas_fpn.errors import RunError
+from nas_fpn.folder import Submitted, continued, read_submitted, write_submitted
 from nas_fpn.run import read_run
-from nas_fpn.run.submit import Asked, Placed, continued, place, submit_run
-from nas_fpn.run.submitted import Submitted, read_submitted, write_submitted
+from nas_fpn.run.submit import Asked, Placed, place, submit_run
 from nas_fpn.search.launch import Jobs, connect
 from tests.run.fake_jobs import FakeCluster
 

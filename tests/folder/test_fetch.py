@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.errors import RunError
+from nas_fpn.folder import Submitted, fetch_run, read_submitted, write_submitted
+from nas_fpn.folder.send import MARK
 from nas_fpn.lock import Lock
-from nas_fpn.run.fetch import fetch_run
-from nas_fpn.run.send import MARK
-from nas_fpn.run.submitted import Submitted, read_submitted, write_submitted
 from nas_fpn.search.launch import connect
 from tests.run.fake_jobs import FakeCluster
 

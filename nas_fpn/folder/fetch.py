@@ -1,7 +1,7 @@
 """The answers of a job come home: its record, the best neck, what was confirmed.
 
 Ray's Jobs API gives a job's log and nothing else, so a small job on the cluster prints the files
-(:mod:`nas_fpn.run.send`), and each is held here against its length and SHA-256 before it is put
+(:mod:`nas_fpn.folder.send`), and each is held here against its length and SHA-256 before it is put
 in its place, whole. A file here that neither was submitted nor came from there is never replaced.
 """
 
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nas_fpn.errors import RunError
+from nas_fpn.folder import send
+from nas_fpn.folder.cluster import Cluster
+from nas_fpn.folder.submitted import ANSWERS, Submitted, answers_here, write_submitted
 from nas_fpn.lock import Lock
-from nas_fpn.run import send
-from nas_fpn.run.submit import Cluster, continued
-from nas_fpn.run.submitted import ANSWERS, Submitted, answers_here, write_submitted
 from nas_fpn.strange import inside
 
-__all__ = ["Brought", "fetch_run"]
+__all__ = ["Brought", "continued", "fetch_run"]
 
 AT_ONCE = 16 << 20  # bytes that one job prints
 ROUNDS = 4096  # of them
@@ -86,6 +86,20 @@ def fetch_run(
         brought += _removed(folder, files, here=here, known=submitted.known)
     write_submitted(folder, replace(submitted, known={**submitted.known, **known}))
     return tuple(brought)
+
+
+def continued(first: bytes, second: bytes) -> str:
+    r"""Which of two records goes on from the other: "first", "second", "same"; or they are "apart".
+
+    >>> continued(b"1\n", b"1\n2\n")
+    'second'
+    """
+    one, two = (record[: record.rfind(b"\n") + 1] for record in (first, second))
+    if one == two:
+        return "same"
+    if two.startswith(one):
+        return "second"
+    return "first" if one.startswith(two) else "apart"
 
 
 def _received(
