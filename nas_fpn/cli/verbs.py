@@ -1,6 +1,5 @@
 """All verbs, in the order of the help; and the way in, where a wrong input becomes a message."""
 
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -41,9 +40,11 @@ app = typer.Typer(
 def _say_version(asked: bool) -> None:
     if not asked:
         return
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        typer.echo(f"nas-fpn {importlib.metadata.version('nas-fpn')}")
-    except importlib.metadata.PackageNotFoundError:
+        typer.echo(f"nas-fpn {version('nas-fpn')}")
+    except PackageNotFoundError:
         typer.echo("nas-fpn, a checkout that is not installed")
     raise typer.Exit
 
