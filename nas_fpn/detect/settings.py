@@ -61,9 +61,7 @@ class DetectorSettings(BaseModel):
     )
     detections: int = Field(100, ge=1, description="boxes told of an image at most")
 
-    tower: Tower = Field(
-        "decoupled", description="a tower each for classes and boxes, or one for both"
-    )
+    tower: Tower = Field("decoupled", description="one tower for classes and boxes, or one each")
     head_depth: int = Field(4, ge=0, description="convolutions of a tower")
     head_norm: Literal["group", "none"] | None = Field(
         None, description='norms of the towers; absent: "group" for fcos, "none" for retinanet'

@@ -26,8 +26,9 @@ class BudgetSettings(BaseModel):
     )
     halving: Literal["auto", "none", "stop", "promote"] = Field(
         "auto",
-        description="train all to the end; or stop poor trials; or pause all, promote good; "
-        '"auto": all, unless minutes are few and a calibration shows that rungs rank',
+        description="as the plan finds best (all to the end, unless minutes are few and a "
+        "calibration shows that rungs rank); all to the end; stop poor trials; pause all, promote "
+        "good",
     )
     eta: int = Field(3, ge=2, description="of so many trials at a rung, one goes on")
     rungs: int = Field(

@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from nas_fpn.folder import COLUMN, setting_row
 from nas_fpn.run.settings import RunSettings
@@ -29,13 +32,28 @@ def _rows() -> Iterator[str]:
         if isinstance(value, (BaseModel, dict)):
             tables.append((key, field.description, value))
         else:
-            yield _row(key, value, field.description or "")
+            yield _row(key, value, _meaning(field))
     for key, description, table in tables:
         yield ""
         yield f"[{key}]" if description is None else f"{f'[{key}]':<{COLUMN}}# {description}"
         if isinstance(table, BaseModel):
             for inner, field in type(table).model_fields.items():
-                yield _row(inner, getattr(table, inner), field.description or "")
+                yield _row(inner, getattr(table, inner), _meaning(field))
+
+
+def _meaning(field: FieldInfo) -> str:
+    """What a setting says of itself; where it is one of a few words, these words first."""
+    annotation: object = field.annotation
+    if get_origin(annotation) in {
+        Union,
+        UnionType,
+    }:  # of words or None, but not of words or a number
+        rest = [one for one in get_args(annotation) if one is not type(None)]
+        annotation = rest[0] if len(rest) == 1 else annotation
+    if get_origin(annotation) is not Literal:
+        return field.description or ""
+    *words, last = map(_toml, get_args(annotation))
+    return f"{', '.join(words)} or {last}: {field.description}"
 
 
 def _row(key: str, value: Value | None, meaning: str) -> str:

@@ -40,7 +40,7 @@ class TrainingSettings(BaseModel):
         description="decay of the averaged weights, which are what is kept; 0: none",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: mixed precision in training; scores are in float32"
+        "float32", description="the second is mixed precision in training; scores are in float32"
     )
     freeze_level: int = Field(
         2,

@@ -66,6 +66,15 @@ def test_every_setting_is_explained() -> None:
     assert "None" not in "".join(rows)
 
 
+def test_a_setting_of_a_few_words_names_them() -> None:
+    rows = [row for row in run_toml().splitlines() if " = " in row]
+    said = {row.removeprefix("# ").split(" = ")[0]: row.partition(" # ")[2] for row in rows}
+    kinds = '"fcos", "retinanet", "ssd", "faster_rcnn" or "fast_rcnn"'
+    assert said["kind"].startswith(f"{kinds}: ")
+    assert '"group" or "none": norms' in said["head_norm"]
+    assert not said["gpus_per_trial"].startswith('"auto":')
+
+
 def test_every_setting_is_in_the_guide_as_init_explains_it() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "runs.md").read_text(encoding="utf-8")
     table = ""
