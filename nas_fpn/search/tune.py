@@ -149,6 +149,10 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
             return {"report": [report.steps, scores, report.seconds], "done": False}
         if isinstance(report, BeyondLimits):
             return {"rejected": str(report), "done": True}
+        if report is not None and torch.cuda.is_initialized():
+            # Where a kernel has broken the process's hold on the device, this raises, as all that
+            # comes after would: the worker ends, and another trains this trial and the next.
+            torch.cuda.synchronize()
         return {"failure": report or "", "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nas_fpn.errors import RunError
 from nas_fpn.lock import Lock
@@ -121,6 +122,35 @@ def test_a_trial_whose_worker_is_killed_is_tried_again(path: Path, tmp_path: Pat
         assert [r.steps for r in entry.reports] == [100, 200][: 1 if entry.number == 4 else 2]
     assert entries[4].outcome is not None
     assert str(entries[4].outcome.reason).startswith("the worker died in 3 attempts: ")
+
+
+def test_a_worker_whose_device_is_lost_trains_nothing_more(path: Path, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def lost() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    def evaluate(due: Due) -> Iterator[Report]:
+        torch.cuda.is_initialized = lambda: True  # in this worker
+        if not hasattr(torch.cuda, "whole"):
+            torch.cuda.whole = torch.cuda.synchronize = lambda: None  # type: ignore[attr-defined]
+        yield Report(100, {"ap": 0.1})
+        if due.number == 2 and not (marks / "once").exists():
+            (marks / "once").touch()
+            torch.cuda.synchronize = lost  # type: ignore[assignment]
+        torch.cuda.synchronize()
+        if due.number == 3:
+            raise RuntimeError("CUDA out of memory.")
+        yield Report(200, {"ap": 0.2})
+
+    progress = run(path, evaluate, workers=1, trials=5)
+    notes = [step.text for step in progress if isinstance(step, Noted)]
+    assert notes == ["trial 2 begins again: its worker has died"]
+    outcomes = [entry.outcome for entry in read_history(path).entries if entry.outcome]
+    assert len(outcomes) >= 5
+    reasons = {number: one.reason for number, one in enumerate(outcomes) if one.reason}
+    assert reasons == {3: "RuntimeError: CUDA out of memory."}
 
 
 def test_a_promoted_trial_whose_worker_is_killed_goes_on_from_its_pause(
