@@ -6,7 +6,7 @@ away.
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import perf_counter
 
@@ -45,15 +45,18 @@ def measure_trial(
 
     ``step_s`` is the median on a CPU; on a CUDA device, which is not waited for between steps, the
     mean. With the threads that torch has here and the device of the settings. ``neck`` is changed
-    by it. The preparation does not count what made the neck, but what the first steps take beyond
-    others, as to capture one. Scores of a neck that has learnt little take longer than those of one
-    that has learnt: more of what it says passes the threshold. Raises as
-    :func:`nas_fpn.proxy.train`.
+    by it. The preparation does not count what made the neck, nor what a process does once for a
+    CUDA device, as to bring the bank there, but what the first steps take beyond others, as to
+    capture one. Scores of a neck that has learnt little take longer than those of one that has learnt: more
+    of what it says passes the threshold. Raises as :func:`nas_fpn.proxy.train`.
     """
     brief = settings.model_copy(update={"steps": WARM + steps, "evaluations": 1})
+    waits = pick_device(settings.device).type == "cpu"
+    if not waits:  # what a worker's first trial waits for, and its others do not
+        once = brief.model_copy(update={"steps": WARM})
+        _run(replace(prepare_training(neck, bank, once, seed=seed), evaluate=dict), once)
     began = perf_counter()
     training = prepare_training(neck, bank, brief, seed=seed)
-    waits = pick_device(settings.device).type == "cpu"
     moments: list[float] = []
 
     def loss(step: int) -> Iterable[Tensor]:
@@ -64,16 +67,7 @@ def measure_trial(
         moments.append(now())
         return {}
 
-    plan = proxy_schedule(brief)
-    for _ in optimise(
-        training.detector,
-        plan,
-        loss=loss,
-        evaluate=end,
-        halve=training.halve,
-        recorder=training.recorder,
-    ):
-        pass
+    _run(replace(training, loss=loss, evaluate=end), brief)
     warm = moments[-1 - steps :]  # a step without room for its batch is begun more than once
     each = [after - before for before, after in pairwise(warm)]
     step_s = statistics.median(each) if waits else statistics.mean(each)
@@ -82,6 +76,19 @@ def measure_trial(
         evaluation_s=_evaluation(training),
         setup_s=max(warm[0] - began - WARM * step_s, moments[0] - began),
     )
+
+
+def _run(training: Training, settings: ProxySettings) -> None:
+    steps = optimise(
+        training.detector,
+        proxy_schedule(settings),
+        loss=training.loss,
+        evaluate=training.evaluate,
+        halve=training.halve,
+        recorder=training.recorder,
+    )
+    for _ in steps:
+        pass
 
 
 def _evaluation(training: Training) -> float:

@@ -2,7 +2,7 @@
 
 import doctest
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.errors import RunError
 from nas_fpn.language import find_neck, lower, parse
 from nas_fpn.necks import Neck
-from nas_fpn.proxy import packing
+from nas_fpn.proxy import packing, timing
 from nas_fpn.proxy.backbone import build_backbone
 from nas_fpn.proxy.bank import open_bank
 from nas_fpn.proxy.building import build_bank
@@ -26,6 +26,7 @@ from nas_fpn.proxy.packing import (
 )
 from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
 from nas_fpn.proxy.timing import Timing, measure_trial, now
+from nas_fpn.proxy.train import Training, prepare_training
 
 SMALL = ProxySettings(image_size=64, batch_size=2, views=1, head_width=8)
 
@@ -116,8 +117,29 @@ def test_each_part_of_a_trial_takes_time(bank: Path) -> None:
     opened = open_bank(bank)
     none = parse(find_neck("none").read_text(encoding="utf-8"))
     channels = [opened.channels[level] for level in lower(none).inputs]
-    timing = measure_trial(opened, SMALL, Neck(none, channels, seed=0), seed=0, steps=2)
-    assert min(timing.step_s, timing.evaluation_s, timing.setup_s) > 0
+    found = measure_trial(opened, SMALL, Neck(none, channels, seed=0), seed=0, steps=2)
+    assert min(found.step_s, found.evaluation_s, found.setup_s) > 0
+
+
+def test_what_a_process_does_once_for_a_device_is_done_before_the_clock_starts(
+    bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[int] = []
+
+    def prepare(*given: Any, **named: Any) -> Training:
+        prepared.append(given[2].steps)
+        return prepare_training(*given, **named)
+
+    monkeypatch.setattr(timing, "prepare_training", prepare)
+    opened = open_bank(bank)
+    none = parse(find_neck("none").read_text(encoding="utf-8"))
+    channels = [opened.channels[level] for level in lower(none).inputs]
+    for device, trainings in (("cpu", [5]), ("cuda", [3, 5])):
+        monkeypatch.setattr(timing, "pick_device", lambda name, kind=device: torch.device(kind))
+        found = measure_trial(opened, SMALL, Neck(none, channels, seed=0), seed=0, steps=2)
+        assert min(found.step_s, found.evaluation_s, found.setup_s) > 0
+        assert prepared == trainings
+        prepared.clear()
 
 
 @pytest.mark.slow
