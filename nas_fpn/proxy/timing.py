@@ -47,8 +47,8 @@ def measure_trial(
     mean. With the threads that torch has here and the device of the settings. ``neck`` is changed
     by it. The preparation does not count what made the neck, nor what a process does once for a
     CUDA device, as to bring the bank there, but what the first steps take beyond others, as to
-    capture one. Scores of a neck that has learnt little take longer than those of one that has learnt: more
-    of what it says passes the threshold. Raises as :func:`nas_fpn.proxy.train`.
+    capture one. Scores of a neck that has learnt little take longer than those of one that has
+    learnt: more of what it says passes the threshold. Raises as :func:`nas_fpn.proxy.train`.
     """
     brief = settings.model_copy(update={"steps": WARM + steps, "evaluations": 1})
     waits = pick_device(settings.device).type == "cpu"
