@@ -28,7 +28,14 @@ from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.timing import now
 from nas_fpn.proxy.train import prepare_training, proxy_schedule
 
-__all__ = ["Died", "Packing", "best_packing", "candidate_packings", "measure_packing"]
+__all__ = [
+    "Died",
+    "Packing",
+    "best_packing",
+    "candidate_packings",
+    "measure_packing",
+    "visible_devices",
+]
 
 WARM = 3  # steps of each process before all begin together
 AHEAD = 4  # steps that a process may have asked of its device and that are not done
@@ -173,13 +180,19 @@ def _measured(
     return replace(packing, steps_per_second=rate)
 
 
+def visible_devices(count: int) -> tuple[str, ...]:
+    """The first ``count`` CUDA devices of this process, as CUDA_VISIBLE_DEVICES names them."""
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = known.split(",") if known else [str(device) for device in range(count)]
+    return tuple(devices[:count])
+
+
 def _visible(packing: Packing, number: int) -> dict[str, str]:
     """The environment that shows the worker ``number`` its device alone."""
     if not packing.gpus:
         return {}
-    known = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = known.split(",") if known else [str(device) for device in range(packing.gpus)]
-    return {"CUDA_VISIBLE_DEVICES": devices[number % packing.gpus % len(devices)]}
+    devices = visible_devices(packing.gpus)
+    return {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]}
 
 
 class _NoRoom(Exception):  # noqa: N818  (no error: the answer of a candidate that cannot be)

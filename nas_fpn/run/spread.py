@@ -13,11 +13,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 from typing import Generic, Protocol, TypeVar
 
 import torch
 
 from nas_fpn.errors import RunError
+from nas_fpn.proxy.packing import visible_devices
 
 __all__ = ["Done", "Part", "Work", "spread"]
 
@@ -57,8 +59,9 @@ def spread(
 
     ``due`` is asked whenever a worker is free, and after each result has been taken in; None:
     nothing is due now. It is over when nothing is under way and nothing is due. ``workers`` 0:
-    one at a time, in this process. Close the generator, or interrupt it, and the work under way
-    ends at once, as it does when this process is killed. What a piece raises is raised here.
+    one at a time, in this process. Of several CUDA devices each worker sees one, in turn. Close
+    the generator, or interrupt it, and the work under way ends at once, as it does when this
+    process is killed. What a piece raises is raised here.
 
     Raises:
         RunError: when a process was killed from outside, as for its memory.
@@ -69,8 +72,9 @@ def spread(
     context = multiprocessing.get_context("spawn")
     # Workers wait for the end of this pipe: it ends when it is closed here, or with this process.
     line, held = context.Pipe(duplex=False)
+    turn, devices = context.Value("i", 0), visible_devices(torch.cuda.device_count())
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(line, threads)
+        workers, mp_context=context, initializer=_begin, initargs=(line, threads, turn, devices)
     )
     under_way: dict[Future[Out], Work[Out]] = {}
     try:
@@ -109,10 +113,17 @@ def _here(due: Callable[[], Work[Out] | None], threads: int) -> Iterator[Part[Ou
         torch.set_num_threads(before)
 
 
-def _begin(line: Connection, threads: int) -> None:
+def _begin(
+    line: Connection, threads: int, turn: "Synchronized[int]", devices: tuple[str, ...]
+) -> None:
     """Once a worker. Ctrl-C reaches it too, but it is the driver that says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    if devices:
+        with turn:
+            number, turn.value = turn.value, turn.value + 1
+        # Nothing in this process has asked for a device yet: it sees this one alone.
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     threading.Thread(target=_end, args=(line,), daemon=True).start()
 
 

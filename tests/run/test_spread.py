@@ -71,6 +71,32 @@ def test_processes_do_every_piece_once(tmp_path: Path) -> None:
     assert os.getpid() not in {event.result for event in done if isinstance(event, Done)}
 
 
+@dataclass(frozen=True)
+class Look:
+    """Returns the CUDA devices that its process sees, once another has begun as well."""
+
+    folder: Path
+    number: int
+
+    def __call__(self) -> Generator[float, None, str]:
+        (self.folder / f"{self.number}").touch()
+        while len(list(self.folder.iterdir())) < 2:
+            time.sleep(0.01)
+            yield 0.0
+        return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+@pytest.mark.slow
+def test_each_process_sees_a_device_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-1f,7")
+    looks = [Look(tmp_path, number) for number in range(2)]
+    done = list(spread(queue(looks), workers=2, threads=1))
+    assert {event.result for event in done if isinstance(event, Done)} == {"5", "GPU-1f"}
+
+
 @pytest.mark.slow
 def test_closing_it_ends_the_work_under_way(tmp_path: Path) -> None:
     pieces = [Piece(tmp_path, 0), Piece(tmp_path, 1, seconds=600), Piece(tmp_path, 2, seconds=600)]
