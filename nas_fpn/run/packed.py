@@ -15,6 +15,7 @@ import torch
 
 from nas_fpn.errors import RunError
 from nas_fpn.language import Architecture
+from nas_fpn.proxy.feeding import let_go
 from nas_fpn.proxy.packing import SECONDS, Packing, best_packing, measure_packing
 from nas_fpn.record import Event, History
 from nas_fpn.run.machine import Machine, Share, refuse_more_gpus, share_of, this_machine
@@ -174,6 +175,7 @@ def pack(
     if len(those) > 1 or (timed and those[0].workers > 1):
         yield Step(STAGE, 0, 1)
         trained = neck()
+        let_go()  # what the warm-up left, so that workers find the room that they will have
         tried = try_all(those, try_out or _training(run, trained, bank))
         yield Step(STAGE, 1, 1)
         ready = max(tried.seconds - SECONDS, 0.0)

@@ -10,6 +10,7 @@ import torch
 from nas_fpn.errors import RunError, command_line
 from nas_fpn.language import Architecture, Space, decode, sample
 from nas_fpn.proxy.bank import Bank
+from nas_fpn.proxy.feeding import let_go
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.timing import Timing, measure_trial
 from nas_fpn.run.plan import Measured, fidelities
@@ -60,6 +61,7 @@ def measure(
             alone = measure_trial(bank, settings, build_neck(neck, bank, seed=seed), seed=seed)
         slower = max(step_s / alone.step_s, 1.0)
     controls = tuple(between(one) for one in baselines)
+    let_go()  # workers share the device
     return Measured(usual=usual, dear=dear, controls=controls, slower=slower)
 
 
