@@ -21,7 +21,7 @@ from nas_fpn.report.explained_page import explained_section
 from nas_fpn.report.made_of import made_of_section
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.opened import Opened
-from nas_fpn.report.plan import ended, plan_section, progress, trust_section
+from nas_fpn.report.plan import ended, plan_section, progress, time_is_over, trust_section
 from nas_fpn.report.verdict import checked_on_test
 from nas_fpn.report.winner import front_section, winner_section
 
@@ -115,7 +115,7 @@ def _verdict(run: Opened) -> Markup:
     ]
     wanted = run.trials_wanted
     rows = [tag("p", {"class": "said"}, one) for one in said if one is not None]
-    if wanted is not None and ended(run) < wanted:
+    if wanted is not None and ended(run) < wanted and not time_is_over(run.history):
         rows.insert(0, tag("p", {"class": "warning"}, f"Not finished: {progress(run)}."))
     return join(rows)
 

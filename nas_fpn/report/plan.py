@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from nas_fpn.record import Entry
+from nas_fpn.record import Entry, History
 from nas_fpn.report.calibrated_text import trust_said
 from nas_fpn.report.markup import Markup, join, tag
 from nas_fpn.report.noise import noise_of
@@ -94,16 +94,30 @@ def progress(run: Opened) -> str:
         beside.append(f"{free} answered without training")
     controls = len(run.history.entries) - len(_proposals(run))
     beside.append(f"{controls} baseline{'' if controls == 1 else 's'}")
+    done = ended(run)
     wanted = "" if run.trials_wanted is None else f" of {run.trials_wanted}"
+    said = f"{done}{wanted} trials have ended"
+    if run.trials_wanted is not None and (time_is_over(run.history) or done > run.trials_wanted):
+        said = f"{done} trials have ended, {run.trials_wanted} were planned"
     under_way = sum(entry.outcome is None for entry in run.history.entries)
     still = f"; {under_way} under way or paused" if under_way else ""
-    return f"{ended(run)}{wanted} trials have ended, beside {' and '.join(beside)}{still}"
+    return f"{said}, beside {' and '.join(beside)}{still}"
 
 
 def ended(run: Opened) -> int:
     """How many proposals have ended that were trained; the others cost nothing of the budget."""
     outcomes = (entry.outcome for entry in _proposals(run))
     return sum(one is not None and not one.is_free for one in outcomes)
+
+
+def time_is_over(history: History) -> bool:
+    """Whether the record says that its time is over, and nobody has gone on since."""
+    for line in reversed(history.events):
+        if line["event"] == "over":
+            return True
+        if line["event"] in {"ask", "tell", "plan", "budget"}:
+            return False
+    return False
 
 
 def _proposals(run: Opened) -> list[Entry]:

@@ -10,6 +10,7 @@ from nas_fpn.record import Entry, History, add_trial, read_history
 from nas_fpn.record import Event as Line
 from nas_fpn.report import best_entry, proxy_checks
 from nas_fpn.report.at_a_time import SAYING, workers_on_record
+from nas_fpn.report.plan import time_is_over
 from nas_fpn.run.clock import minutes_on_record
 from nas_fpn.run.packed import Packed
 from nas_fpn.run.search import Begun, Checked, Event
@@ -127,7 +128,7 @@ def _ended(history: History, settings: RunSettings) -> Over | None:
     entries = history.entries
     if any(entry.outcome is None for entry in entries):
         return None
-    if _is_late(history):
+    if time_is_over(history):
         return Over(trained(entries), exhausted=False, late=True)
     if sum(entry.is_baseline for entry in entries) < len(settings.baselines):
         return None
@@ -137,16 +138,6 @@ def _ended(history: History, settings: RunSettings) -> Over | None:
         wanted = sys.maxsize
     exhausted = _free_in_a_row(history) >= FREE
     return Over(done, exhausted=done < wanted) if done >= wanted or exhausted else None
-
-
-def _is_late(history: History) -> bool:
-    """Whether the time is over, and nobody has gone on since."""
-    for line in reversed(history.events):
-        if line["event"] == "over":
-            return True
-        if line["event"] in {"ask", "tell", "plan", "budget"}:
-            return False
-    return False
 
 
 def _free_in_a_row(history: History) -> int:

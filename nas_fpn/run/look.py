@@ -97,7 +97,10 @@ def _plan(look: Look) -> str:
 
 def _trained(look: Look) -> str:
     parts = ((look.trials, "trials"), (look.baselines, "baselines"))
-    return ", ".join(f"{done} of {wanted} {what}" for (done, wanted), what in parts)
+    return ", ".join(
+        f"{done} of {wanted} {what}" if done <= wanted else f"{done} {what}, {wanted} were planned"
+        for (done, wanted), what in parts
+    )
 
 
 def _speed(look: Look) -> str:

@@ -152,11 +152,11 @@ class Watch:
 
     def _begin(self, begun: Begun, *, now: float) -> str:
         self._entries = {entry.number: entry for entry in begun.entries}
-        self.total = begun.trials + begun.baselines
         self._wanted = (begun.trials, begun.baselines)
         self._checks = list(begun.checks)
         self._ended = None
         self.done = self._before = self._trained()
+        self.total = max(sum(self._wanted), self.done)
         self._began = now
         self.stage = "searching"
         goes_on = f", going on after {self.done}" if begun.entries else ""

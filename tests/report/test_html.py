@@ -136,6 +136,16 @@ def test_a_repeat_costs_nothing_of_the_budget(tmp_path: Path) -> None:
     assert said in report_html([replace(run, history=history)])
 
 
+@pytest.mark.parametrize("wanted", [10, 30])
+def test_when_the_time_is_over_nothing_is_left_to_do(wanted: int, tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "mine", 20))
+    over = ({"event": "budget", "trials": wanted}, {"event": "over", "minutes": 6.0})
+    late = replace(run, history=replace(run.history, events=(*run.history.events, *over)))
+    said = report_html([late])
+    assert f"18 trials have ended, {wanted} were planned, beside 4 baselines" in said
+    assert "Not finished" not in said
+
+
 def test_what_is_not_known_is_said(text: str) -> None:
     assert "between evaluations of one training" in text
     assert "Noise: unknown." in report_html([Opened("nothing", History())])

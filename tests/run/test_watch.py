@@ -147,6 +147,13 @@ def test_what_a_run_was_checked_with_before_is_known_when_it_goes_on() -> None:
     assert watch.look(now=0.0).noise is not None
 
 
+def test_more_trials_than_were_planned_are_no_part_of_them() -> None:
+    there = (ended(FIRST, "complete", 0.3), *(ended(found(n), "complete", 0.3) for n in (1, 2, 3)))
+    look = seen(Begun(2, 1, there, ())).look(now=0.0)
+    assert (look.done, look.total) == (4, 4)
+    assert dict(rows(look))["trained"] == "3 trials, 2 were planned, 1 of 1 baselines"
+
+
 def test_durations_are_said_as_a_person_would() -> None:
     spoken = [duration(s) for s in (0.2, 89.4, 90, 7140, 7200, 86400)]
     assert spoken == ["0 s", "89 s", "2 min", "119 min", "2 h 0 min", "24 h 0 min"]
