@@ -2,7 +2,8 @@
 
 Each race is run with a controller and with random search under the same seeds, hours and
 measurements; Student's t of the paired differences must exceed what chance alone exceeds in one
-case of a hundred. Seeds are fixed, so that a test passes always or never.
+case of a hundred; where it is looked at up to three times, in one of three hundred each. Seeds are
+fixed, so that a test passes always or never.
 """
 
 import random
@@ -19,10 +20,11 @@ from tests.controllers.planted import PROBLEM, Make, race, students_t, tables
 
 FOLDER = Path(__file__).parents[2] / "controllers"
 LEARNING = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "random_search")
-FEW, SOME, MANY = 6, 8, 24  # seeds
+FEW, SOME = 4, 8  # seeds
 TRIALS = 150
 # Student's t at one in a hundred, seeds - 1 degrees of freedom.
-BEYOND_CHANCE = {FEW: 3.365, SOME: 2.998, MANY: 2.500}
+BEYOND_CHANCE = {FEW: 4.541, SOME: 2.998}
+LOOKS = {6: 4.456, 12: 3.334, 24: 2.982}  # the same after so many seeds, at one in three hundred
 
 
 def make(name: str) -> Make:
@@ -52,8 +54,12 @@ def test_a_controller_that_learns_beats_random_search(name: str) -> None:
 @pytest.mark.parametrize("table", range(3), ids=[table.name for table in tables()])
 @pytest.mark.parametrize("name", LEARNING)
 def test_it_does_so_on_every_table(name: str, table: int, workers: int) -> None:
-    gained = advantage(name, table, seeds=MANY, workers=workers)
-    assert gained > BEYOND_CHANCE[MANY]
+    gained = {}
+    for seeds, beyond in LOOKS.items():
+        gained[seeds] = advantage(name, table, seeds=seeds, workers=workers)
+        if gained[seeds] > beyond:
+            return
+    raise AssertionError(gained)
 
 
 def test_random_search_does_not_beat_itself() -> None:
