@@ -30,7 +30,8 @@ format: $(STAMP)  ## what `check` asks for, done
 	$(BIN)/ruff check --fix .
 
 # PATHS="--path DIR": folders with more distributions, of transformers or mmdetection
-export-matrix: $(STAMP)  ## exported necks in environments that have one library each
+export-matrix: $(STAMP)  ## every neck to every law and format, and in environments with one library each
+	NAS_FPN_WHOLE=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m slow tests/export
 	$(BIN)/python benchmarks/export_matrix.py --write $(PATHS)
 
 clean:  ## forget the quickstart's answer, so that it starts from nothing

@@ -22,6 +22,7 @@ from nas_fpn.language import parse
 from nas_fpn.language.words import WORDS
 from nas_fpn.necks import Neck
 from tests.export.architectures import BASELINES, architectures
+from tests.export.covering import covering, words_of
 from tests.export.test_folder import make
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,9 @@ ALL = architectures()
 SAMPLED = [  # four `carafe` in three passes are 3,700 operations, and take minutes
     name for name in ALL if name.split()[-1].isdecimal() and str(ALL[name]).count("carafe") < 2
 ][:10]
+SHIPPED = {name: ALL[name] for name in [*BASELINES, *SAMPLED]}
+COVERING = covering(SHIPPED)
+DEPLOYED = ["bifpn", "nas_fpn", "repgfpn", "asff", "slimneck_v2"]
 PLAIN_OPERATORS = (  # what our words take of what TensorRT has had since 8.4
     "Add AveragePool BatchNormalization Cast Ceil Clip Concat Conv ConvTranspose DepthToSpace "
     "Div Erf Expand Floor Gather HardSigmoid Identity InstanceNormalization LeakyRelu MatMul "
@@ -251,8 +255,15 @@ def finite(name: str) -> Neck:
     return neck
 
 
+def test_every_word_is_written_in_a_neck_that_is_shipped_or_else_by_itself() -> None:
+    met = words_of(ALL[name] for name in COVERING)
+    assert met == words_of(SHIPPED.values())
+    for word in set(WORDS) - met:
+        assert words_of([parse(words_page().program(word, WORDS[word]))]) >= {word}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*BASELINES, *SAMPLED])
+@pytest.mark.parametrize("name", COVERING)
 def test_necks_are_written_in_both_formats(name: str, tmp_path: Path) -> None:
     """Each is held against the neck as it is written, also at odd sizes."""
     folder = export_neck(finite(name), tmp_path, form=Form(formats=("onnx", "pt2")))
@@ -261,7 +272,7 @@ def test_necks_are_written_in_both_formats(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bifpn", "nas_fpn", "repgfpn", "asff", "slimneck_v2"])
+@pytest.mark.parametrize("name", DEPLOYED)
 def test_the_deployed_form_is_written_too(name: str, tmp_path: Path) -> None:
     form = Form(deploy=True, formats=("onnx", "pt2"))
     folder = export_neck(finite(name), tmp_path, form=form)

@@ -1,8 +1,8 @@
 """What a training framework does with a module, done with every exported neck.
 
 Mixed precision, channels last, distributed training, checkpointing, copies, states: each law is a
-function that says what is wrong, held by a few necks in every check, and by every shipped neck and
-200 sampled ones in the slow tests.
+function that says what is wrong, held by a few necks in every check, by every shipped neck and some
+sampled ones in the slow tests, and by 200 of these in ``make export-matrix``.
 """
 
 import copy
@@ -21,12 +21,14 @@ from torch.utils.checkpoint import checkpoint
 
 from nas_fpn.export import neck_source
 from nas_fpn.language import Architecture, decode, find_space, lower, read, read_neck, sample
+from nas_fpn.language.words import WORDS
 from nas_fpn.necks import Neck
 from tests.export.architectures import BASELINES, SPACES, architectures, small
+from tests.export.covering import WHOLE, words_of
 from tests.export.test_folder import CHANNELS, features
 
 FEW = ("nas_fpn", "bifpn", "panet", "every word", "every variant", "passes that differ")
-SAMPLED = 200
+SAMPLED = 200 if WHOLE else 28
 
 # a group norm of one channel at one place gives zeros, or the sign of rounding errors: for laws up
 # to rounding every level has several places
@@ -228,6 +230,13 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def test_a_few_necks_hold_the_law(law: Law) -> None:
     necks = architectures()
     assert faults(law, {name: necks[name] for name in FEW}) == {}
+
+
+def test_the_necks_that_hold_them_have_every_word() -> None:
+    few = architectures()
+    met = words_of([*subjects().values(), *(few[name] for name in FEW)])
+    assert met == set(WORDS)
+    assert {name.split()[0] for name in subjects() if " " in name} == set(SPACES)
 
 
 @pytest.mark.slow
