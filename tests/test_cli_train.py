@@ -221,6 +221,14 @@ def test_predict_says_what_is_missing(
     assert code == 2 and "--to FOLDER for pictures" in err
     code, _, err = run(capsys, "predict", str(tmp_path), "x.png", "--json")
     assert code == 2 and "detector.py: no such file" in err
+    (tmp_path / "best" / "detector").mkdir(parents=True)
+    (tmp_path / "best" / "detector" / "detector.py").touch()
+    code, _, err = run(capsys, "predict", str(tmp_path / "best"), "x.png", "--json")
+    assert code == 2 and f"name it: {tmp_path / 'best' / 'detector'}\n" in err
+    code, _, err = run(capsys, "predict", str(trained), str(tmp_path / "x.png"), "--json")
+    assert (
+        code == 2 and err == f"{tmp_path / 'x.png'}: no such file\nname a picture that is there\n"
+    )
     (tmp_path / "x.png").write_bytes(b"no picture")
     code, _, err = run(capsys, "predict", str(trained), str(tmp_path / "x.png"), "--json")
     assert code == 2 and "cannot be decoded" in err

@@ -48,9 +48,10 @@ def predict(
     from nas_fpn.run.predict import found_in, kind_of, load_detector
     from nas_fpn.run.predict_proposals import proposals_for
 
-    given = proposals_for(
-        images, kind=kind_of(folder), folder=folder, proposals=proposals, data=data
-    )
+    kind = kind_of(folder)
+    if absent := [path for path in images if not path.exists()]:
+        raise RunError(f"{absent[0]}: no such file\nname a picture that is there")
+    given = proposals_for(images, kind=kind, folder=folder, proposals=proposals, data=data)
     if given is not None and given.without:
         _tell_without(given.without, total=len(images))
     model = load_detector(folder)

@@ -52,7 +52,8 @@ def read_coco(
     rows, box_faults = _check_annotations(document["annotations"], sizes, categories)
     faults = (*category_faults, *image_faults, *box_faults)
     if faults and not skip_bad:
-        raise DataError(_fault_list(json_path, faults))
+        absent = sum(": no such file " in fault for fault in image_faults)
+        raise DataError(_fault_list(json_path, faults, elsewhere=absent == len(document["images"])))
     if not images or not categories:
         missing = "image" if categories else "category"
         reason = f"{json_path}: no usable {missing} in it; one at least is needed"
@@ -248,7 +249,8 @@ def _is_number(value: Any) -> bool:
     return _is_id(value) or isinstance(value, float)
 
 
-def _fault_list(path: Path, faults: Sequence[str]) -> str:
+def _fault_list(path: Path, faults: Sequence[str], *, elsewhere: bool = False) -> str:
+    """What to say of a file with faults; ``elsewhere``: not one of its images was found."""
     tables = {"category": "categories", "image": "images", "annotation": "annotations"}
     kinds = Counter(tables[fault.split(" ", 1)[0]] for fault in faults)
     lines = [f"{path}: {len(faults)} fault{'s' if len(faults) > 1 else ''}"]
@@ -256,7 +258,9 @@ def _fault_list(path: Path, faults: Sequence[str]) -> str:
     lines += [f"  {fault}" for fault in faults[:SHOWN_FAULTS]]
     if len(faults) > SHOWN_FAULTS:
         lines.append(f"  … and {len(faults) - SHOWN_FAULTS} more")
-    lines.append("mend them, or leave these entries out with skip_bad = true (--skip-bad)")
+    mend = "mend them, or leave these entries out with skip_bad = true (--skip-bad)"
+    where = "not one is there: say where their file names start, with images in [data] (--images)"
+    lines.append(where if elsewhere else mend)
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from nas_fpn.errors import command_line
 from nas_fpn.record import Entry, Event, History, read_history
 from nas_fpn.report.mirrors import mirror_of
 from nas_fpn.report.opened import open_run
@@ -20,6 +21,8 @@ from nas_fpn.run.settings import Run
 from nas_fpn.search import Asked, Noted, Paused, Promoted, Reported, Told
 
 __all__ = ["View", "followed", "views"]
+
+MIRROR = "the mirror"
 
 Said = TypeVar("Said")  # whatever a search says
 
@@ -43,7 +46,7 @@ def views(run: Run) -> dict[str, Callable[[], View]]:
     wanted: dict[str, Callable[[], View]] = {}
     report, folder = run.settings.report, run.folder
     if report.mirror:
-        wanted["the mirror"] = lambda: mirror_of(folder, storage=report.storage, trust=True)
+        wanted[MIRROR] = lambda: mirror_of(folder, storage=report.storage, trust=True)
     if report.tensorboard:
         wanted["the log for TensorBoard"] = lambda: Curves(
             curves_of(folder), open_run(folder, trust=True)
@@ -60,8 +63,8 @@ def followed(
 ) -> Iterator[Said | Noted]:
     """The steps of a search as they come, shown on their way; what fails there is noted.
 
-    ``record`` has begun. ``patience()`` is how many seconds it waits at the end. Closed early, it
-    waits a moment only: what is not shown then comes with the next session.
+    ``record`` has begun. ``patience()`` is how many seconds it waits at the end, a moment at least.
+    Closed early, it waits a moment only: what is not shown then comes with the next session.
     """
     if not wanted:
         yield from steps
@@ -73,9 +76,11 @@ def followed(
             if isinstance(step, Asked | Reported | Paused | Promoted | Told):
                 follower.put(step.entry)
             yield from follower.noted()
-        most = min(max(patience(), 0.0), PATIENCE)
+        most = min(max(patience(), HURRY), PATIENCE)
         if not follower.end(most):
-            yield Noted(f"{' and '.join(wanted)}: not done after {most:.0f} s; left behind")
+            again = f"; {command_line('mirror', record.parent)} makes it anew"
+            said = f"{' and '.join(wanted)}: not done after {most:.0f} s; left behind"
+            yield Noted(said + (again if MIRROR in wanted else ""))
         yield from follower.noted()
     finally:
         follower.end(HURRY)

@@ -33,6 +33,11 @@ def kind_of(folder: Path) -> str:
     """
     path = folder / "detector.py"
     if not path.is_file():
+        if (folder / "detector" / path.name).is_file():
+            raise RunError(
+                f"{path}: no such file; the detector of an exported neck has a folder of its own\n"
+                f"name it: {folder / 'detector'}"
+            )
         hint = "its training is not over" if (folder / "job.json").is_file() else "train one"
         again = command_line("train", "--neck", "fpn", "--to", folder)
         raise RunError(f"{path}: no such file; {hint}\n{again}")

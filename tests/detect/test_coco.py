@@ -157,6 +157,17 @@ def test_a_long_list_of_faults_is_cut_and_says_so(write):
     assert message_of(write(document)) == (GOLDEN / "many_faults.txt").read_text()
 
 
+def test_where_no_image_is_found_it_is_asked_where_they_are(write):
+    document = good_document()
+    for image in document["images"]:
+        image["file_name"] = f"elsewhere/{image['file_name']}"
+    *faults, mend = message_of(write(document)).splitlines()
+    assert len(faults) == 4 and "elsewhere/a.png): no such file images/elsewhere/a.png" in faults[1]
+    assert mend == (
+        "not one is there: say where their file names start, with images in [data] (--images)"
+    )
+
+
 def test_skip_bad_leaves_the_faulty_out_and_lists_them(write):
     dataset, skipped = read_coco(write(faulty_document()), Path("images"), skip_bad=True)
     good, _ = read_coco(write(good_document()), Path("images"))

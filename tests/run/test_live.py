@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,9 +123,21 @@ def test_one_that_hangs_holds_nothing_up(folder: Path, monkeypatch: pytest.Monke
         def follow(self, entry: Entry) -> None:
             free.wait()
 
-    said = list(followed(folder / "history.jsonl", search(folder), {"it": Hangs}))
-    assert len(said) == 11 and "left behind" in said[-1].text  # type: ignore[union-attr]
+    said = list(followed(folder / "history.jsonl", search(folder), {"the mirror": Hangs}))
+    assert len(said) == 11 and said[-1].text.endswith(  # type: ignore[union-attr]
+        f"left behind; nas-fpn mirror {folder} makes it anew"
+    )
     free.set()
+
+
+def test_a_search_without_time_left_waits_a_moment_all_the_same(folder: Path) -> None:
+    class Slow(Seen):
+        def say(self, history: History) -> None:
+            time.sleep(0.2)
+            super().say(history)
+
+    steps = followed(folder / "history.jsonl", search(folder), {"it": Slow}, patience=lambda: -1.0)
+    assert len(list(steps)) == 10
 
 
 def test_an_interrupted_search_is_mirrored_as_far_as_it_came(folder: Path) -> None:
