@@ -58,7 +58,7 @@ class _WideEnough(TorchFunctionMode):
         if func not in CONVOLUTIONS or result.dtype != torch.bfloat16:
             return result
         stride = args[3] if len(args) > 3 else named.get("stride", 1)
-        wide: Tensor = result if func in TRANSPOSED else args[0]
+        wide: Tensor = result if func in TRANSPOSED else (args[0] if args else named["input"])
         if wide.shape[-1] >= (stride if isinstance(stride, int) else stride[-1]):
             return result
         warnings.warn(

@@ -41,7 +41,8 @@ class Named(nn.Conv2d):
     """A convolution that names its arguments, as own words may."""
 
     def forward(self, feature: Tensor) -> Tensor:
-        return torch.conv2d(feature, self.weight, bias=self.bias, stride=self.stride, padding=1)
+        own = {"weight": self.weight, "bias": self.bias}
+        return torch.conv2d(input=feature, **own, stride=self.stride, padding=1)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
