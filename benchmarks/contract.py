@@ -155,7 +155,7 @@ def page(rows: list[dict[str, Any]]) -> str:
             size = f"the {_size(row)} size"
             refused.append(
                 f"- {row['minutes']:g} min at {size}, workers {_workers(row)}, at {row['at']}, "
-                f"after {row['seconds']:.0f} s:"
+                f"after {row['seconds']:.0f} s, load {row['load'][0]:.1f}:"
             )
             refused += ["", *(f"      {line}" for line in said), ""]
             continue
