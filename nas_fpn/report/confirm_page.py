@@ -13,8 +13,9 @@ def confirmed_section(event: Event) -> Markup:
     """What the trainings of real detectors say, and their scores, sizes and costs."""
     table = confirmed_table(event)
     rows = []
-    for neck, cells in zip(event["necks"], table.itertuples(index=False), strict=True):
-        name, *others = ("–" if cell is None else str(cell) for cell in cells)
+    shown = table.astype(object).where(table.notna(), "–")
+    for neck, cells in zip(event["necks"], shown.itertuples(index=False), strict=True):
+        name, *others = map(str, cells)
         inside = [
             tag("td", {"class": None if column in WORDS else "n"}, cell)
             for column, cell in zip(table.columns[1:], others, strict=True)

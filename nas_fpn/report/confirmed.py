@@ -60,10 +60,8 @@ def confirmed_brief(event: Event) -> str:
         found = dict.fromkeys((best, *found))
         head = []
     else:
-        keep = (
-            "keep the baseline" if event["keep"] is None else f"keep {_label(necks[event['keep']])}"
-        )
-        head = [f"No neck found is shown to be better; {keep}."]
+        kept = "" if event["keep"] is None else f" {_label(necks[event['keep']])}"
+        head = [f"No neck found is shown to be better; keep the baseline{kept}."]
     return "\n".join([*head, *(_neck_said(one, event, necks) for one in found)])
 
 

@@ -66,7 +66,7 @@ def _said(history: History, event: Event) -> str:
     ours, theirs = event["scores"]["trial"], event["scores"]["control"]
     name = control.source.removeprefix("baseline:")
     gap = paired_gap(ours, theirs)
-    word = {1: f"{found.neck} is better", 0: f"not shown to differ; keep {name}"}
+    word = {1: f"{found.neck} is better", 0: f"not shown to differ; keep the baseline {name}"}
     verdict = word.get(gap.sign, f"{name} is better; keep it")
     interval = (
         "one pair has no interval" if math.isinf(gap.half) else f"± {gap.half:.4f} (95 %, paired)"

@@ -16,6 +16,7 @@ from nas_fpn.report import (
     last_confirmed,
     report_html,
 )
+from nas_fpn.report.confirm_page import confirmed_section
 from nas_fpn.report.opened import Opened
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
@@ -162,7 +163,7 @@ def test_what_is_better_beats_the_baseline_as_it_was_and_at_its_cost() -> None:
 
 def test_a_neck_that_is_better_by_its_size_alone_leaves_the_baseline() -> None:
     head, said, *_ = confirmed_said(FORMS["larger_only"]).splitlines()
-    assert head == "No neck found is shown to be better; keep panet."
+    assert head == "No neck found is shown to be better; keep the baseline panet."
     assert "is better than the best hand-designed one (panet) by 2.1" in said
     assert ", but is not shown to differ from the same at equal latency (width 72)" in said
 
@@ -170,8 +171,13 @@ def test_a_neck_that_is_better_by_its_size_alone_leaves_the_baseline() -> None:
 def test_a_neck_that_is_not_better_leaves_the_baseline() -> None:
     for form in ("not_shown", "worse"):
         assert confirmed_said(FORMS[form]).startswith(
-            "No neck found is shown to be better; keep panet at width 72."
+            "No neck found is shown to be better; keep the baseline panet at width 72."
         )
+
+
+def test_a_neck_that_was_not_trained_has_no_number_on_the_page() -> None:
+    page = str(confirmed_section(FORMS["not_reached"]))
+    assert '<td class="n">–</td>' in page and "nan" not in page
 
 
 def test_a_row_for_each_neck_with_each_seed() -> None:

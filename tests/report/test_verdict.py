@@ -45,7 +45,9 @@ def test_swapping_the_sides_turns_the_sign():
 
 def test_one_pair_shows_nothing():
     assert paired_gap([0.9], [0.1]).sign == 0
-    assert "one pair has no interval: not shown to differ; keep panet" in checked([0.9], [0.1])
+    assert "one pair has no interval: not shown to differ; keep the baseline panet" in checked(
+        [0.9], [0.1]
+    )
 
 
 def test_many_pairs_use_the_normal_quantile():
@@ -61,7 +63,7 @@ def test_what_is_said():
         "panet 0.2133; ap differs by +0.1067 ± 0.0143 (95 %, paired): bbbbbbbb is better.\n"
         "The backbone is frozen here; nas-fpn confirm compares the two end to end."
     )
-    assert "not shown to differ; keep panet" in checked([0.3, 0.4], [0.3, 0.39])
+    assert "not shown to differ; keep the baseline panet" in checked([0.3, 0.4], [0.3, 0.39])
     assert "panet is better; keep it" in checked([0.1, 0.1, 0.1], [0.2, 0.2, 0.21])
 
 
