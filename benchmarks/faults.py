@@ -71,9 +71,9 @@ def _tried(folder: Path, *, few: bool) -> Mapping[str, Callable[[], Tally | Mapp
         return folder / name
 
     tried: dict[str, Callable[[], Tally | Mapping[str, Tally]]] = {
-        "driver killed, by fakes": lambda: kinds.driver_killed(at("here"), times=10 if few else 90),
+        "driver killed, by fakes": lambda: kinds.driver_killed(at("here"), times=5 if few else 90),
         "driver killed, two workers on Ray by fakes": lambda: kinds.driver_on_ray_killed(
-            at("ray"), times=2 if few else 6
+            at("ray"), times=1 if few else 6
         ),
         "nas-fpn search killed": lambda: kinds.search_killed(
             at("search"), times=2 if few else 4, like=like()

@@ -3,6 +3,7 @@
 ``tests/faults/test_faults.py`` runs each, ``benchmarks/faults.py`` each as often as a page needs.
 """
 
+import json
 import random
 import resource
 import shutil
@@ -252,9 +253,7 @@ def read_only(folder: Path, *, times: int, like: Path) -> Tally:
             for name in ("bank", "data"):
                 shutil.copytree(like / name, where / name)
             history = where / "history.jsonl"
-            with Search(cli(where)) as search:
-                search.until(lambda line: "[2/6]" in str(line.which))
-                search.kill()
+            history.write_bytes(_cut((like / "history.jsonl").read_bytes(), ends=2))
             before = history.read_bytes()
             mount("-o", "remount,ro", str(where))
             with Search(cli(where)) as search:
@@ -270,6 +269,13 @@ def read_only(folder: Path, *, times: int, like: Path) -> Tally:
             tally.look(history, [], trials=4)
             tally.same(history, steady(like / "history.jsonl"))
     return tally
+
+
+def _cut(record: bytes, *, ends: int) -> bytes:
+    """A record as a search leaves it that is killed when so many trials have ended."""
+    lines = record.splitlines(keepends=True)
+    told = [at for at, line in enumerate(lines) if json.loads(line).get("event") == "tell"]
+    return b"".join(lines[: told[ends - 1] + 1])
 
 
 def two_drivers(folder: Path, *, times: int, like: Path) -> Tally:

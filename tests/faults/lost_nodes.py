@@ -181,7 +181,7 @@ def head_gone(folder: Path, *, times: int) -> Tally:
     for turn in range(times):
         where = folder / f"search{turn}"
         with head() as first:
-            command = fake(where, workers=2, pause=0.3, address=first.gcs, patience=8.0)
+            command = fake(where, workers=2, pause=0.3, address=first.gcs, patience=4.0)
             with Search(command, variables=TOKEN) as search:
                 said(search, "Told", 1)
                 first.kill()

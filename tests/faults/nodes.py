@@ -45,6 +45,7 @@ class Node:
             *(*before, str(Path(sys.executable).with_name("ray")), "start", *arguments),
             *(f"--node-ip-address={address}", f"--num-cpus={cpus}", "--num-gpus=0"),
             *("--disable-usage-stats", f"--object-store-memory={SMALL}"),
+            "--include-log-monitor=false",
             f"--temp-dir={self.folder}",
         ]
         variables = {**os.environ, **TOKEN, **PATIENT, FOLDER: str(self.folder / "copies")}
@@ -84,7 +85,7 @@ class Head(Node):
     def __init__(self, port: int | None = None, *, address: str = LOOPBACK, cpus: int = 2) -> None:
         self.gcs = f"{address}:{free_port(address) if port is None else port}"
         port = int(self.gcs.rpartition(":")[2])
-        given = ("--head", f"--port={port}", "--include-dashboard=false")
+        given = ("--head", f"--port={port}", "--include-dashboard=false", "--no-monitor")
         super().__init__(address, *given, cpus=cpus)
 
 

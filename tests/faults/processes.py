@@ -151,8 +151,8 @@ def fake(folder: Path, *, workers: int = 0, trials: int = 12, **given: Any) -> l
     marks.mkdir(parents=True, exist_ok=True)
     asked = {"history": str(folder / "history.jsonl"), "marks": str(marks), "halving": workers < 2}
     asked |= {"workers": workers, "trials": trials, "pause": 0.0, "faults": {}, **given}
-    module = "tests.faults.ray_driver" if workers else "tests.faults.driver"
-    return [sys.executable, "-m", module, json.dumps(asked)]
+    module = "real_driver" if "run" in given else "ray_driver" if workers else "driver"
+    return [sys.executable, "-m", f"tests.faults.{module}", json.dumps(asked)]
 
 
 def cli(folder: Path) -> list[str]:

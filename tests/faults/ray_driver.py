@@ -1,4 +1,4 @@
-"""As ``driver.py``, on Ray's workers; and with "run" the real proxy, wounded at places.
+"""As ``driver.py``, on Ray's workers; it loads nothing that only the real proxy needs.
 
 ``python -m tests.faults.ray_driver '{…}'``
 """
@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from nas_fpn.run import Run, read_run, search_run
-from nas_fpn.run.trainer import Trainer
 from nas_fpn.search import Evaluate, Loop, Progress, nodes
 from nas_fpn.search.carry import Carried
 from nas_fpn.search.tune import search_on_ray
-from tests.faults.driver import Given, said, search, tell
+from tests.faults.driver import Given, said, search
 from tests.faults.faulty import Visiting
-from tests.faults.wounded import Wounded
 
 
 def on_ray(loop: Loop, evaluate: Evaluate, given: Given) -> Iterator[Progress]:
@@ -32,20 +29,6 @@ def on_ray(loop: Loop, evaluate: Evaluate, given: Given) -> Iterator[Progress]:
     )
 
 
-def real(given: Given) -> None:
-    """The run of a folder."""
-    places = {int(number): place for number, place in given["faults"].items()}
-
-    def drive(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
-        return on_ray(loop, Wounded(trainer, Path(given["marks"]), places), given)
-
-    tell(search_run(read_run(Path(given["run"])), drive=drive))
-
-
 if __name__ == "__main__":
     said("started", os.getpid())
-    asked = json.loads(sys.argv[1])
-    if "run" in asked:
-        real(asked)
-    else:
-        search(asked, on_ray)
+    search(json.loads(sys.argv[1]), on_ray)

@@ -29,7 +29,7 @@ def unharmed(tally: Tally, *, times: int) -> None:
 
 @pytest.mark.slow
 def test_a_driver_that_is_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
-    unharmed(kinds.driver_killed(tmp_path, times=10), times=10)
+    unharmed(kinds.driver_killed(tmp_path, times=5), times=5)
 
 
 def test_a_line_that_was_cut_is_repaired_and_said(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_record_that_may_not_grow_goes_on_when_it_may(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_driver_of_several_workers_that_is_killed_goes_on(tmp_path: Path) -> None:
-    unharmed(kinds.driver_on_ray_killed(tmp_path, times=2), times=2)
+    unharmed(kinds.driver_on_ray_killed(tmp_path, times=1), times=1)
 
 
 @pytest.mark.slow
