@@ -25,7 +25,7 @@ def plan(
     Example: nas-fpn plan runs/quickstart --minutes 10
     """
     from nas_fpn.run import command_began, plan_json, plan_run, plan_text, read_run
-    from nas_fpn.run.packed import not_started
+    from nas_fpn.run.started import not_started
 
     began = command_began()
     asked = read_run(run)

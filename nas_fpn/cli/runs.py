@@ -75,17 +75,16 @@ def search_on(
 ) -> None:
     """The verb search; ``packed`` is the folder of files that came with a job."""
     from nas_fpn.run import command_began, drive_here, read_run, search_run, watch_of
-    from nas_fpn.run.packed import not_started
     from nas_fpn.run.settings import spread_as
     from nas_fpn.search.local import NO_ROOM
 
     began = command_began()
     asked = spread_as(read_run(run), address=address, workers=workers)
-    drive, started = drive_here, not_started
+    drive = drive_here
     if asked.settings.ray.workers:
-        from nas_fpn.run.on_ray import drive_on_ray, ray_started
+        from nas_fpn.run.on_ray import drive_on_ray
 
-        drive, started = drive_on_ray, ray_started
+        drive = drive_on_ray
         if asked.settings.ray.address != "local":
             from nas_fpn.run.on_nodes import check_nodes
 
@@ -100,7 +99,6 @@ def search_on(
             began=began,
             accept_drift=accept_drift,
             drive=drive,
-            started=started,
         )
         with closing(events):  # now, not when the interpreter ends: workers are to stop
             display(events, watch)

@@ -23,7 +23,7 @@ from nas_fpn.run.plan_measure import timed_neck
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.question import Question
 from nas_fpn.run.settings import Run
-from nas_fpn.run.started import Room, Started, not_started
+from nas_fpn.run.started import Room, Started
 from nas_fpn.run.trainer import cached_bank
 from nas_fpn.run.tried import (
     Tried,
@@ -36,15 +36,7 @@ from nas_fpn.run.tried import (
     try_all,
 )
 
-__all__ = [
-    "Packed",
-    "Started",
-    "not_started",
-    "pack",
-    "packing_on_record",
-    "settle",
-    "workers_of",
-]
+__all__ = ["Packed", "pack", "packing_on_record", "settle", "workers_of"]
 
 STAGE = "trying how many trials at a time are fastest"
 ON_CPU = 'trials train on the CPU: [ray] gpus_per_trial = 0; "auto" gives them GPUs'

@@ -10,11 +10,12 @@ import torch
 from nas_fpn.lock import Lock
 from nas_fpn.record import read_history
 from nas_fpn.run.clock import minutes_on_record, spent_on_record
-from nas_fpn.run.packed import Packed, Started, not_started, settle, workers_of
+from nas_fpn.run.packed import Packed, settle, workers_of
 from nas_fpn.run.plan import TimePlan
 from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.question import read_question
 from nas_fpn.run.settings import Run
+from nas_fpn.run.started import Started, not_started
 from nas_fpn.run.timed import STAGE, make_plan, minutes_wanted
 from nas_fpn.run.trainer import cached_bank
 
