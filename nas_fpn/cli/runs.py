@@ -1,8 +1,10 @@
 """Verbs on runs: init, search, table."""
 
 import json
+import sys
 from contextlib import closing
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -178,7 +180,10 @@ def table(
         answer = side_by_side_json(by_name, wanted) if json_ else side_by_side(by_name)
     else:
         history = opened[0].history
-        answer = answer_json(history, wanted) if json_ else answer_text(history, wanted)
+        width = get_terminal_size().columns if sys.stdout.isatty() else None
+        answer = (
+            answer_json(history, wanted) if json_ else answer_text(history, wanted, width=width)
+        )
     say(answer if isinstance(answer, str) else json.dumps(answer, indent=2))
 
 

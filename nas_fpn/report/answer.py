@@ -29,8 +29,10 @@ USUAL = ("cost/activation_bytes",)  # on record of every neck; in files only
 HEADS = {"ap_small": "ap_s", "ap_medium": "ap_m", "ap_large": "ap_l"}
 
 
-def answer_text(history: History, wanted: Selection = ALL) -> str:
+def answer_text(history: History, wanted: Selection = ALL, *, width: int | None = None) -> str:
     """The table, best first, then the verdict so far and what was decided about the data.
+
+    In a terminal of a ``width`` that it does not fit the table goes without the scores by size.
 
     Trials that were stopped stand below those of the full budget, whatever their score, unless
     ``wanted`` names a column to sort by. Only the table depends on what is wanted: the rest is
@@ -49,7 +51,12 @@ def answer_text(history: History, wanted: Selection = ALL) -> str:
     rows = []
     if len(shown):
         table = _columns(shown, objectives, best, sort=wanted.sort)
-        rows.append(table.to_string(index=False))
+        said = table.to_string(index=False)
+        if width is not None and (needed := said.index("\n")) > width:
+            sizes = [head for key, head in HEADS.items() if key not in (wanted.sort, *objectives)]
+            said = table.drop(columns=sizes).to_string(index=False)
+            said += f"\n{', '.join(sizes)}: --csv FILE, or a terminal of {needed} columns"
+        rows.append(said)
     elif len(whole):
         rows.append("no trial is of this kind")
     if len(shown) < len(kept):

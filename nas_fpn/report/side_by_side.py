@@ -68,14 +68,17 @@ def _row(name: str, run: Opened) -> dict[str, Any]:
     checks = proxy_checks(run.history.events)
     noise = noise_of(entries, checks, objective)
     least = "" if noise is None or not noise.at_least else "≥"
+    done = len(in_order(run.history, objective))
     wanted = "" if run.trials_wanted is None else f"/{run.trials_wanted}"
+    if run.trials_wanted is not None and done > run.trials_wanted:  # with time to spare
+        wanted = ""
     seconds = sum(entry.outcome.seconds for entry in entries if entry.outcome is not None)
     return {
         "run": name,
         "controller": run.settings.get("controller"),
         "space": run.settings.get("space"),
         "seed": run.header.get("seed"),
-        "trained": f"{len(in_order(run.history, objective))}{wanted}",
+        "trained": f"{done}{wanted}",
         "failed": sum(e.outcome is not None and e.outcome.state == "failed" for e in entries),
         "objective": objective,
         "best": None if ours is None else f"{ours:.4f}",

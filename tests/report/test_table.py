@@ -3,7 +3,7 @@
 import pandas as pd
 
 from nas_fpn.record import Entry, History, Outcome, Report
-from nas_fpn.report import answer_text, frame, verdict
+from nas_fpn.report import Selection, answer_text, frame, verdict
 
 COST = {"params": 1000, "macs": 2_000_000, "activation_bytes": 64}
 
@@ -69,6 +69,16 @@ def test_a_terminal_shows_a_dash_for_what_is_missing() -> None:
     assert rows[0].split()[4:10] == ["steps", "ap", "ap50", "ap75", "ap_s", "ap_m"]
     running = next(row for row in rows if "running" in row)
     assert running.split() == ["6", "found", "00000006", "running", *"–––––––", "1000", "2.0", "–"]
+
+
+def test_a_narrow_terminal_shows_no_scores_by_size() -> None:
+    whole = answer_text(SEARCHED).splitlines()
+    assert answer_text(SEARCHED, width=len(whole[0])).splitlines() == whole
+    rows = answer_text(SEARCHED, width=80).splitlines()
+    assert rows[0].split()[5:9] == ["ap", "ap50", "ap75", "params"] and len(rows[0]) <= 80
+    said = f"ap_s, ap_m, ap_l: --csv FILE, or a terminal of {len(whole[0])} columns"
+    assert rows[len(rows) - len(whole) + 7] == said
+    assert "ap_s" in answer_text(SEARCHED, Selection(sort="ap_small"), width=80).splitlines()[0]
 
 
 def test_a_stopped_trial_does_not_lead_the_table() -> None:
