@@ -22,7 +22,7 @@ from nas_fpn.language import parse
 from nas_fpn.language.words import WORDS
 from nas_fpn.necks import Neck
 from tests.export.architectures import BASELINES, architectures
-from tests.export.covering import covering, words_of
+from tests.export.covering import WHOLE, covering, words_of
 from tests.export.test_folder import make
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +32,10 @@ SAMPLED = [  # four `carafe` in three passes are 3,700 operations, and take minu
     name for name in ALL if name.split()[-1].isdecimal() and str(ALL[name]).count("carafe") < 2
 ][:10]
 SHIPPED = {name: ALL[name] for name in [*BASELINES, *SAMPLED]}
-COVERING = covering(SHIPPED)
-DEPLOYED = ["bifpn", "nas_fpn", "repgfpn", "asff", "slimneck_v2"]
+# of those with `carafe` one takes as long as all the others, and the page has it by itself
+PLAIN = {name: neck for name, neck in SHIPPED.items() if "carafe" not in str(neck)}
+COVERING = covering(SHIPPED if WHOLE else PLAIN)
+DEPLOYED = [*(["nas_fpn"] if WHOLE else []), "bifpn", "repgfpn", "asff", "slimneck_v2"]
 PLAIN_OPERATORS = (  # what our words take of what TensorRT has had since 8.4
     "Add AveragePool BatchNormalization Cast Ceil Clip Concat Conv ConvTranspose DepthToSpace "
     "Div Erf Expand Floor Gather HardSigmoid Identity InstanceNormalization LeakyRelu MatMul "
@@ -257,7 +259,7 @@ def finite(name: str) -> Neck:
 
 def test_every_word_is_written_in_a_neck_that_is_shipped_or_else_by_itself() -> None:
     met = words_of(ALL[name] for name in COVERING)
-    assert met == words_of(SHIPPED.values())
+    assert met >= words_of(PLAIN.values())
     for word in set(WORDS) - met:
         assert words_of([parse(words_page().program(word, WORDS[word]))]) >= {word}
 
