@@ -47,6 +47,11 @@ def ray_started(run: Run) -> Iterator[Room]:
 
 def _on_ray(run: Run, loop: Loop, trainer: Trainer) -> Iterator[Progress]:
     ray = run.settings.ray
+    if ray.workers == 0:
+        raise RunError(
+            "[ray] workers = 0 trains in this process, without Ray\n"
+            "give drive=drive_here, or another number"
+        )
     if ray.workers == "auto" or ray.gpus_per_trial == "auto":
         raise RunError(
             '[ray] "auto" of workers and gpus_per_trial is to be decided before trials are spread\n'

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +21,8 @@ from nas_fpn.run.packed import NONE_THERE, ON_CPU, Packed, pack, settle, workers
 from nas_fpn.run.prepare import Prepared, prepare
 from nas_fpn.run.question import read_question
 from nas_fpn.run.started import Room, Started, not_started, started_by
-from nas_fpn.search import nodes
+from nas_fpn.run.trainer import Trainer
+from nas_fpn.search import Loop, nodes
 from tests.run.smallest import SMALLEST
 
 NECK = parse("p3 = c3 -> conv1")
@@ -435,6 +436,14 @@ def test_a_cluster_is_asked_whether_it_has_gpus(
 def test_whoever_drives_by_ray_starts_it_before_a_plan() -> None:
     assert started_by(on_ray.drive_on_ray) is on_ray.ray_started
     assert started_by(drive_here) is not_started
+
+
+def test_ray_is_given_a_number_of_workers() -> None:
+    loop, trainer = cast(Loop, None), cast(Trainer, None)  # neither is asked
+    for workers, golden in (("auto", "ray_not_decided"), (0, "ray_not_asked")):
+        with pytest.raises(RunError) as fault:
+            on_ray.drive_on_ray(run_of(workers=workers), loop, trainer)
+        assert f"{fault.value}\n" == (GOLDEN / f"{golden}.txt").read_text("utf-8")
 
 
 def test_no_cluster_is_a_message_for_whoever_plans_or_searches(
