@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from nas_fpn.cli import main
-from nas_fpn.cli.output import _panel, display, inert
+from nas_fpn.cli.output import _panel, display, inert, say_prose
 from nas_fpn.record import Entry, Outcome, Record, ask_event, tell_event
 from nas_fpn.run import Begun, Watch
 from nas_fpn.search import Told
@@ -125,6 +125,20 @@ def test_the_live_table_fits_its_terminal(width: int) -> None:
     out = io.StringIO()
     Console(file=out, width=width).print(_panel(watch.look(now=1.0), None))
     assert max(map(len, out.getvalue().splitlines())) <= width
+
+
+def test_lines_end_between_words_in_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "short\n\n  a   row of words that are far too many\n"
+    say_prose(text)
+    assert capsys.readouterr().out == text + "\n", "a file or a pipe has the lines as they are"
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    say_prose(text)
+    assert capsys.readouterr().out == (
+        "short\n\n  a   row of words\n  that are far too\n  many\n\n"
+    )
 
 
 def test_letters_of_all_scripts_stay() -> None:

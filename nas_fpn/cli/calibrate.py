@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nas_fpn.cli.arguments import Json, RunFolder
-from nas_fpn.cli.output import print_json, say
+from nas_fpn.cli.output import print_json, say_prose
 from nas_fpn.cli.steps import to_the_end
 
 __all__ = ["calibrate"]
@@ -46,4 +46,4 @@ def calibrate(
     if json_:
         print_json(calibrated_json(event))
     else:
-        say(f"\n{calibrated_text(event)}")
+        say_prose(f"\n{calibrated_text(event)}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nas_fpn.cli.arguments import Json, RunFolder
-from nas_fpn.cli.output import print_json, say
+from nas_fpn.cli.output import print_json, say_prose
 from nas_fpn.cli.steps import to_the_end
 
 __all__ = ["confirm"]
@@ -46,7 +46,7 @@ def confirm(
     if json_:
         print_json(confirmed_json(line))
     else:
-        say(f"\n{confirmed_text(line)}")
+        say_prose(f"\n{confirmed_text(line)}")
 
 
 def _to_its_line(events: Generator[Any, None, None]) -> Generator[Any, None, Any]:

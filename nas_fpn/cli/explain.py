@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nas_fpn.cli.arguments import Json, run_of
-from nas_fpn.cli.output import print_json, say
+from nas_fpn.cli.output import print_json, say_prose
 from nas_fpn.cli.steps import to_the_end
 from nas_fpn.errors import RunError
 
@@ -56,4 +56,4 @@ def explain(
     if json_:
         print_json(explained_json(history, known, shares))
     else:
-        say(f"\n{explained_text(history, known, shares)}")
+        say_prose(f"\n{explained_text(history, known, shares)}")

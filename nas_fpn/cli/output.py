@@ -6,13 +6,16 @@ escape, so that nothing of them acts on the terminal, and none is read as markup
 
 import json
 import math
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable
+from shutil import get_terminal_size
 from typing import Any
 
 import typer
 
-__all__ = ["complain", "display", "inert", "print_json", "say", "show_once"]
+__all__ = ["complain", "display", "inert", "print_json", "say", "say_prose", "show_once"]
 
 REDRAWN = 0.1  # seconds between two drawings of the table, unless a line is printed
 REST = 9  # times as long as a drawing took, if that is more: long searches are not held up
@@ -26,6 +29,25 @@ def print_json(value: object) -> None:
 def say(text: str) -> None:
     """Print a text that may hold what others wrote."""
     typer.echo(inert(text))
+
+
+def say_prose(text: str) -> None:
+    """Print a text whose lines end between words in a terminal that is narrower than they are."""
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    say(text if width is None else "\n".join(_folded(line, width) for line in text.split("\n")))
+
+
+def _folded(line: str, width: int) -> str:
+    """The line, from its second row on as far in as it begins; rows of tables keep their gaps."""
+    if len(line) <= width:
+        return line
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=" " * (len(line) - len(line.lstrip())),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def complain(message: object) -> int:
@@ -57,7 +79,7 @@ def display(
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     if not console.is_terminal:
         for event in events:
             line = None if event is None else watch.see(event, now=time.monotonic())

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nas_fpn.cli.arguments import Json, Minutes, RunFolder, Trials, Workers, workers_of
-from nas_fpn.cli.output import display, say
+from nas_fpn.cli.output import display, say, say_prose
 from nas_fpn.errors import RunError, command_line
 
 __all__ = ["init", "search", "search_on", "table"]
@@ -184,7 +184,10 @@ def table(
         answer = (
             answer_json(history, wanted) if json_ else answer_text(history, wanted, width=width)
         )
-    say(answer if isinstance(answer, str) else json.dumps(answer, indent=2))
+    if isinstance(answer, str):
+        say_prose(answer)
+    else:
+        say(json.dumps(answer, indent=2))
 
 
 def _record_of(run: Path) -> Any:
