@@ -82,7 +82,9 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
         _workers(event["workers"], least=1)
         for name in ("cores", "gpus"):
             _of(event[name], int, name)
-        _number(event["gpus_per_trial"], "gpus_per_trial")
+        share = _number(event["gpus_per_trial"], "gpus_per_trial")
+        if not 0 <= share <= MOST_WORKERS:
+            raise ValueError(f"gpus_per_trial must be from 0 to {MOST_WORKERS}, but got {share}")
     elif kind == "workers":
         _workers(event["workers"])
     elif kind == "budget":

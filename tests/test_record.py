@@ -213,6 +213,11 @@ def test_a_line_that_the_disk_does_not_take_leaves_the_record_valid(path: Path) 
             '{"event": "packing", "workers": 0, "cores": 2, "gpus": 0, "gpus_per_trial": 0.0}',
             "workers must be from 1 to",
         ),
+        (
+            6,
+            '{"event": "packing", "workers": 1, "cores": 2, "gpus": 1, "gpus_per_trial": -1}',
+            "gpus_per_trial must be from 0 to",
+        ),
         (6, '{"event": "workers", "workers": "two"}', "workers must be of type int"),
     ],
 )
