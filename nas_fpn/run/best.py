@@ -5,8 +5,8 @@ from pathlib import Path
 
 from nas_fpn.errors import RunError, command_line
 from nas_fpn.export import PLAIN, Form
-from nas_fpn.record import Entry, read_history
-from nas_fpn.report import best_entry, front
+from nas_fpn.record import Entry, History, read_history
+from nas_fpn.report import best_entry, checked_on_test, front, proxy_checks
 from nas_fpn.run.confirmed_weights import end_to_end, export_end_to_end, is_settled, named_neck
 from nas_fpn.run.export_front import export_front
 from nas_fpn.run.export_trial import check_fits, export_trial, is_there, neck_of_trial
@@ -42,19 +42,20 @@ def trial_entry(run: Run, number: int | None) -> Entry:
 
 
 def export_best(
-    run: Run, entries: Sequence[Entry], trainer: Trainer, *, notes: Sequence[str]
+    run: Run, history: History, trainer: Trainer, *, notes: Sequence[str]
 ) -> Iterator[Step]:
     """Export the best neck to ``best/``, or each neck of the front to a folder there.
 
     What is there already stays as it is; yields how far it is.
     """
-    objectives, folder = run.settings.objectives, run.folder / "best"
+    objectives, folder, entries = run.settings.objectives, run.folder / "best", history.entries
     if len(objectives) > 1:
         yield from export_front(entries, objectives, trainer, folder, notes=notes)
         return
     best = best_entry(entries, objectives[0])
     if best is not None and not is_there(best, folder) and not is_settled(best, folder):
-        yield from export_trial(best, trainer, folder, notes=notes)
+        checked = _checked(history, best)
+        yield from export_trial(best, trainer, folder, notes=notes, checked=checked)
 
 
 def export_from_run(
@@ -95,4 +96,14 @@ def export_from_run(
         export_end_to_end(confirmed[neck], to, words=words, form=form)
     else:
         check_fits(neck_of_trial(entry, trainer, form), form)
-        yield from export_trial(entry, trainer, to, notes=notes, form=form)
+        checked = _checked(history, entry)
+        yield from export_trial(entry, trainer, to, notes=notes, checked=checked, form=form)
+
+
+def _checked(history: History, entry: Entry) -> str | None:
+    """What the last check on test says, of the two that it compared."""
+    checks = proxy_checks(history.events)
+    if not checks or entry.number not in (checks[-1]["trial"], checks[-1]["control"]):
+        return None
+    said = checked_on_test(history)
+    return None if said is None else said.replace("\n", " ")

@@ -27,9 +27,18 @@ STAGE = "training the best neck once more, for its weights"
 
 
 def export_trial(
-    entry: Entry, trainer: Trainer, folder: Path, *, notes: Sequence[str], form: Form = PLAIN
+    entry: Entry,
+    trainer: Trainer,
+    folder: Path,
+    *,
+    notes: Sequence[str],
+    checked: str | None = None,
+    form: Form = PLAIN,
 ) -> Iterator[Step]:
-    """Train the neck of a trial as the search did and export it with its weights."""
+    """Train the neck of a trial as the search did and export it with its weights.
+
+    ``checked`` is what the check on test says of it, if it was in one.
+    """
     neck = neck_of_trial(entry, trainer, form)
     total = trainer.settings.steps
     yield Step(STAGE, 0, total)
@@ -42,7 +51,7 @@ def export_trial(
         folder,
         image_size=trainer.settings.image_size,
         scores={k: v for k, v in last.scores.items() if k not in {"loss", "replayed"}},
-        provenance=_provenance(entry, last, notes, form),
+        provenance=_provenance(entry, last, notes, form, checked=checked),
         beside={
             STATISTICS: "mean and std of each channel of the backbone's features",
             MARK: "which trial this is, and its scores on record",
@@ -97,7 +106,7 @@ def _statistics(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _provenance(
-    entry: Entry, report: Report, notes: Sequence[str], form: Form
+    entry: Entry, report: Report, notes: Sequence[str], form: Form, *, checked: str | None
 ) -> Mapping[str, str]:
     """Where the weights come from, row by row, as the exported folder says it."""
     told = {} if entry.outcome is None else dict(entry.outcome.scores)
@@ -105,6 +114,7 @@ def _provenance(
     rows = {
         "trial": f"{entry.number} ({entry.source})",
         "scores": "on val, after a training as in the search",
+        **({} if checked is None else {"check": checked}),
         "steps": str(report.steps),
         "input": f"features of the run's backbone, as (c - mean) / std with {STATISTICS}",
     }

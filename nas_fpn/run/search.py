@@ -269,10 +269,10 @@ def _search(
         with closing(steps()) as trained:  # an interrupt stops the workers at once
             patience = clock.to_end if clock is not None else lambda: PATIENCE
             yield from followed(history_path, trained, views(run), patience=patience)
-        entries = loop.entries
-    if (trust := trust_said(read_history(history_path))) is not None:
+    history = read_history(history_path)
+    if (trust := trust_said(history)) is not None:
         yield Noted(trust)
-    yield from in_time(export_best(run, entries, trainer, notes=notes), clock, run.folder)
+    yield from in_time(export_best(run, history, trainer, notes=notes), clock, run.folder)
 
 
 def trials_wanted(settings: RunSettings, on_record: int | None, asked: str | None) -> int:

@@ -177,6 +177,7 @@ def test_the_best_neck_needs_only_torch(searched: tuple[Path, list[Event]]) -> N
     assert mark["scores"] == best.outcome.scores
     readme = (folder / "README.md").read_text()
     assert [p.name for p in folder.iterdir() if f"`{p.name}`" not in readme] == ["README.md"]
+    assert verdicts(searched[0]) and "| check | Check on test, in the proxy" in readme
 
 
 def test_training_once_more_gives_the_recorded_scores(
