@@ -23,7 +23,7 @@ check: $(STAMP)  ## format, lint, types, tests, doctests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
 
 slow: $(STAMP)  ## the tests that take longer than a few seconds each
-	$(BIN)/python -m pytest -q -n auto --dist loadfile -m slow
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m slow tests
 
 format: $(STAMP)  ## what `check` asks for, done
 	$(BIN)/ruff format .

@@ -2,5 +2,34 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_COLOR", "1")
+
+# The files whose slow tests take longest, the longest first; all others follow.
+LONGEST = (
+    "test_faults.py",
+    "test_formats.py",
+    "test_learning.py",
+    "test_tune.py",
+    "test_compile.py",
+    "test_real_cluster.py",
+    "test_nodes.py",
+    "test_properties.py",
+    "test_family.py",
+    "test_interrupt.py",
+    "test_promotion.py",
+    "test_confirm_command.py",
+    "test_honesty.py",
+    "test_graph.py",
+    "test_run_train.py",
+    "test_for_transformers.py",
+    "test_timed_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long begins first: no process is left alone with it in the end."""
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
