@@ -287,6 +287,10 @@ def test_search_says_what_happens_line_by_line(
     assert "searching: 1 baselines and 2 trials, going on after 2" in out
     assert "[3/3] trial 2" in out
     assert "best baseline" in out
+    assert out.splitlines()[-1] == (
+        f"{searched / 'best'} holds the best; nas-fpn table {searched} says more, nas-fpn report "
+        f"{searched} draws it"
+    )
     assert "\x1b" not in out, "no colours where there is no terminal"
 
 

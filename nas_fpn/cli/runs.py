@@ -124,6 +124,9 @@ def search_on(
         reasons = command_line("table", run)
         typer.echo(f"{run}: no trial is complete; {reasons} has the reasons", err=True)
         raise typer.Exit(1)
+    if packed is None and (run / "best").is_dir():  # who submitted it fetches it first
+        more, page = command_line("table", run), command_line("report", run)
+        say(f"{run / 'best'} holds the best; {more} says more, {page} draws it")
 
 
 def table(
