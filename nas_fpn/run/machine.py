@@ -18,6 +18,7 @@ from nas_fpn.run.settings import Run
 __all__ = [
     "Machine",
     "Share",
+    "check_gpus",
     "cores",
     "devices_of",
     "fit",
@@ -74,6 +75,17 @@ def devices_of(workers: int, share: float, gpus: int) -> int:
     if not share:
         return 0
     return min(math.ceil(workers / max(fit(share, 1), 1)), gpus)
+
+
+def check_gpus(run: Run) -> None:
+    """Raise RunError, before anything is prepared, where trials take GPUs that are not here.
+
+    Those of a cluster are its nodes'.
+    """
+    ray, is_here = run.settings.ray, run.settings.ray.address == "local"
+    if ray.workers and is_here and run.settings.proxy.device != "cpu":
+        gpus = this_machine(run).gpus
+        refuse_more_gpus(run, 0.0 if ray.gpus_per_trial == "auto" else ray.gpus_per_trial, gpus)
 
 
 def refuse_more_gpus(run: Run, share: float, gpus: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from nas_fpn.lock import Lock
 from nas_fpn.record import read_history
 from nas_fpn.run.clock import minutes_on_record, spent_on_record
+from nas_fpn.run.machine import check_gpus
 from nas_fpn.run.packed import Packed, settle, workers_of
 from nas_fpn.run.plan import TimePlan
 from nas_fpn.run.prepare import Step, prepare
@@ -61,6 +62,7 @@ def plan_run(
     wanted = minutes_wanted(run, minutes_on_record(history), minutes)
     with Lock(run.folder / "history.lock"), ExitStack() as sessions:
         question = read_question(run)
+        check_gpus(run)
         start = time.monotonic() - began
         prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
         since = time.monotonic()

@@ -34,6 +34,7 @@ from nas_fpn.run.clock import minutes_on_record
 from nas_fpn.run.code import check_backbone, code_files, keep_code
 from nas_fpn.run.limits import limits_of
 from nas_fpn.run.live import PATIENCE, followed, views
+from nas_fpn.run.machine import check_gpus
 from nas_fpn.run.packed import Packed, settle
 from nas_fpn.run.paused import checkpoint_folder, tidied
 from nas_fpn.run.prepare import Step, prepare
@@ -150,6 +151,8 @@ def _search(
     minutes_asked = minutes_wanted(run, minutes_on_record(history), minutes)
     clock = run_clock(run, history, minutes_asked, began=began)
     question = read_question(run)
+    if drive is not drive_here:
+        check_gpus(run)
     if not accept_drift:
         check_backbone(run.folder, history, question)  # now, not after a warm-up
     space = question.space

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from nas_fpn.errors import RunError
 from nas_fpn.record import read_history
-from nas_fpn.run import Run, drive_here, packed, read_run, search_run
+from nas_fpn.run import Run, drive_here, packed, plan_run, read_run, search_run
 from nas_fpn.run.machine import Machine
 from nas_fpn.run.packed import ON_CPU, Packed
 from nas_fpn.run.started import Driver, Room
@@ -60,6 +61,14 @@ def test_a_run_goes_on_with_other_gpus_a_trial(
     list(search_run(read_run(folder), trials="+1", drive=driver(seen)))
     assert seen == [(1, 0.0, "cpu", "cpu"), (1, 1.0, "auto", "auto")]
     assert "drift" not in {one["event"] for one in read_history(folder / "history.jsonl").events}
+
+
+def test_gpus_that_are_not_here_are_refused_before_anything_is_prepared(tmp_path: Path) -> None:
+    run = read_run(begin(tmp_path / "mine", "workers = 1\ngpus_per_trial = 4096"))
+    for steps in (search_run(run, drive=driver([])), plan_run(run)):
+        with pytest.raises(RunError, match="gpus_per_trial = 4096, but torch finds"):
+            next(steps)
+    assert not (run.folder / "bank").exists()
 
 
 def test_a_search_asks_its_driver_for_the_room_of_a_cluster(tmp_path: Path) -> None:
