@@ -117,7 +117,7 @@ def test_a_driver_that_is_killed_leaves_paused_trials_that_go_on(
     )
     history = folder / "history.jsonl"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for pauses in (1, 3, 4):  # three times, each further on
+    for pauses in (1, 4):  # twice, the second time further on
         driver = subprocess.Popen([sys.executable, "-c", program, str(folder)], env=environment)
         while driver.poll() is None:
             if history.exists() and history.read_text().count('"pause"') >= pauses:
