@@ -115,7 +115,7 @@ def time_is_over(history: History) -> bool:
     for line in reversed(history.events):
         if line["event"] == "over":
             return True
-        if line["event"] in {"ask", "tell", "plan", "budget"}:
+        if line["event"] in {"ask", "tell", "plan"}:  # trials alone give it no time
             return False
     return False
 

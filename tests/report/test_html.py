@@ -139,7 +139,7 @@ def test_a_repeat_costs_nothing_of_the_budget(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wanted", [10, 30])
 def test_when_the_time_is_over_nothing_is_left_to_do(wanted: int, tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "mine", 20))
-    over = ({"event": "budget", "trials": wanted}, {"event": "over", "minutes": 6.0})
+    over = ({"event": "over", "minutes": 6.0}, {"event": "budget", "trials": wanted})
     late = replace(run, history=replace(run.history, events=(*run.history.events, *over)))
     said = report_html([late])
     assert f"18 trials have ended, {wanted} were planned, beside 4 baselines" in said
