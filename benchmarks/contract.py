@@ -152,10 +152,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         plan = row["plan"]
         if plan is None:  # refused: what it said is the answer
             said = row["said"].strip().splitlines()[-2:]
-            size = f"the {_size(row)} size"
             refused.append(
-                f"- {row['minutes']:g} min at {size}, workers {_workers(row)}, at {row['at']}, "
-                f"after {row['seconds']:.0f} s, load {row['load'][0]:.1f}:"
+                f"- {row['minutes']:g} min at size {_size(row)}, workers {_workers(row)}, "
+                f"at {row['at']}, after {row['seconds']:.0f} s{_load(row)}:"
             )
             refused += ["", *(f"      {line}" for line in said), ""]
             continue
@@ -183,12 +182,17 @@ def page(rows: list[dict[str, Any]]) -> str:
     if refused:
         lines += [
             "",
-            "Refused, from nothing:",
+            "Refused:",
         ]
         lines += ["", *refused[:-1]]
     last = rows[-1]
     lines += ["", f"{last['processor']}, {last['cpus']} cores.", ""]
     return "\n".join(lines)
+
+
+def _load(row: dict[str, Any]) -> str:
+    before, _ = row["load"] or (None, None)
+    return "" if before is None else f", load {before:.1f}"
 
 
 def _size(row: dict[str, Any]) -> str:

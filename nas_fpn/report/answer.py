@@ -24,6 +24,7 @@ from nas_fpn.report.verdict import checked_on_test, proxy_checks
 __all__ = ["answer_json", "answer_text", "verdict"]
 
 SHOWN = 20  # trials on a terminal, beyond the baselines
+LEARNT = 0.01  # AP of a neck that has begun to detect
 ALL = Selection()
 USUAL = ("cost/activation_bytes",)  # on record of every neck; in files only
 HEADS = {"ap_small": "ap_s", "ap_medium": "ap_m", "ap_large": "ap_l"}
@@ -127,9 +128,20 @@ def verdict(history: History, objective: str) -> str:
         f"{said};\nthe best of {_count(len(baselines), 'baseline')} is "
         f"{control.source.removeprefix('baseline:')} with {control_score:.4f}: "
         f"a difference of {score - control_score:+.4f}.\n"
+        f"{_nothing_learnt(objective, max(score, control_score))}"
         f"{_noise_said(history, objective, score - control_score)}\n"
         "The best of many is chosen on the val set that it is scored on. This ranks candidates; "
         "it does not\nshow that one is better."
+    )
+
+
+def _nothing_learnt(objective: str, best: float) -> str:
+    """A line where no neck detects anything yet, whose order is chance; "" otherwise."""
+    if not objective.startswith("ap") or best >= LEARNT:
+        return ""
+    return (
+        f"No neck has learnt to detect: none reaches {objective} {LEARNT:g}, and their order says "
+        "nothing. More steps in\n[proxy], or more minutes in [budget], are what is wanted.\n"
     )
 
 
@@ -147,7 +159,7 @@ def _noise_said(history: History, objective: str, gap: float) -> str:
         place = "; this one is outside"
     return (
         f"Every neck was trained once, with one seed: by chance two differ by {least}"
-        f"±{noise.band:.4f}\n(two standard deviations, {noise.source}){place}."
+        f"±{noise.band:.4f}\n(95 %, {noise.source}){place}."
     )
 
 

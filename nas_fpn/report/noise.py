@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nas_fpn.record import Entry, Event
+from nas_fpn.report.student import student_quantile
 
 __all__ = ["Noise", "noise_of"]
 
+BAND = 0.95  # of the differences that chance makes lie in the band
+NORMAL = statistics.NormalDist().inv_cdf((1 + BAND) / 2)
 FEWEST = 5  # trainings with three evaluations each, below which their spread says nothing
 
 
@@ -16,17 +19,20 @@ FEWEST = 5  # trainings with three evaluations each, below which their spread sa
 class Noise:
     """The standard deviation ``sd`` of one training's score, and what it was taken from.
 
-    ``at_least`` says that it is a lower bound: there is more noise than was measured.
+    ``free`` are its degrees of freedom, None where there are many. ``at_least`` says that it is a
+    lower bound: there is more noise than was measured.
     """
 
     sd: float
     source: str
+    free: int | None = None
     at_least: bool = False
 
     @property
     def band(self) -> float:
-        """Two standard deviations of the difference of two trainings."""
-        return 2 * math.sqrt(2) * self.sd
+        """How far two trainings differ by chance, 95 of 100 times: by Student's t for few seeds."""
+        wide = NORMAL if self.free is None else student_quantile((1 - BAND) / 2, self.free)
+        return wide * math.sqrt(2) * self.sd
 
 
 def noise_of(entries: Iterable[Entry], checks: Sequence[Event], objective: str) -> Noise | None:
@@ -43,7 +49,7 @@ def noise_of(entries: Iterable[Entry], checks: Sequence[Event], objective: str) 
         if check["objective"] == objective and min(map(len, both)) > 1:
             sd = math.sqrt(statistics.fmean(statistics.variance(scores) for scores in both))
             source = f"between {len(both[0])} seeds of both necks, on {check['split']}"
-            return Noise(sd, source)
+            return Noise(sd, source, free=sum(len(scores) - 1 for scores in both))
     bends = [bend for entry in entries if (bend := _bend(entry, objective)) is not None]
     if len(bends) < FEWEST:
         return None

@@ -138,8 +138,8 @@ def _difference(look: Look) -> str:
         place = "outside the "
     least = "at least " if noise.at_least else ""
     return (
-        f"{said}, {place}noise band {least}±{noise.band:.4f} (two standard deviations of a "
-        f"difference; of one training {noise.sd:.4f}, {noise.source})"
+        f"{said}, {place}noise band {least}±{noise.band:.4f} (95 % of differences by chance; "
+        f"standard deviation of one training {noise.sd:.4f}, {noise.source})"
     )
 
 

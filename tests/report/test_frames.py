@@ -84,5 +84,5 @@ def test_an_empty_record_gives_empty_frames(tmp_path: Path) -> None:
     made = frames(str(tmp_path))
     parts = (made.trials, made.reports, made.choices, made.costs, made.events)
     assert [len(one) for one in parts] == [0, 0, 0, 0, 1]
-    with pytest.raises(RunError, match="no such file"):
+    with pytest.raises(RunError, match="no run: it has neither"):
         frames(tmp_path / "none")

@@ -24,9 +24,28 @@ def test_seeds_give_the_spread_pooled_over_both_necks() -> None:
     noise = noise_of((), [check([0.1, 0.2, 0.3], [0.5, 0.5, 0.5])], "ap")
     assert noise is not None
     assert noise.sd == pytest.approx(stdev([0.1, 0.2, 0.3]) / 2**0.5)
-    assert noise.band == pytest.approx(2 * stdev([0.1, 0.2, 0.3]))
+    # 2.776 is Student's t for 95 % and four degrees of freedom, two from each neck.
+    assert noise.band == pytest.approx(2.776 * 2**0.5 * noise.sd, rel=1e-3)
     assert noise.source == "between 3 seeds of both necks, on test"
     assert not noise.at_least
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 9])
+def test_the_band_holds_95_of_100_differences_however_few_seeds_it_is_taken_from(
+    seeds: int,
+) -> None:
+    chance = random.Random(0)
+
+    def draw(count: int) -> list[float]:
+        return [chance.gauss(0.3, 0.01) for _ in range(count)]
+
+    inside = 0
+    for _ in range(4000):
+        noise = noise_of((), [check(draw(seeds), draw(seeds))], "ap")
+        assert noise is not None
+        one, other = draw(2)
+        inside += abs(one - other) <= noise.band
+    assert inside / 4000 == pytest.approx(0.95, abs=0.015)
 
 
 def test_the_last_check_with_several_seeds_of_this_objective_counts() -> None:

@@ -1,5 +1,7 @@
 """The table of a run: one row a trial, nothing invented, and a verdict that claims no more."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from nas_fpn.record import Entry, History, Outcome, Report
@@ -114,8 +116,24 @@ def test_the_verdict_says_the_noise_that_a_check_with_new_seeds_measured() -> No
     }
     said = verdict(History((check,), SEARCHED.entries), "ap")
     assert "unknown" not in said
-    assert "±0.0400\n(two standard deviations, between 2 seeds of both necks, on test)" in said
-    assert "this one is outside" in said
+    assert "±0.0861\n(95 %, between 2 seeds of both necks, on test); this one is inside." in said
+
+
+def test_that_no_neck_has_learnt_is_said() -> None:
+    said = verdict(SEARCHED, "ap")
+    assert "No neck has learnt" not in said
+    entries = tuple(
+        replace(
+            entry,
+            outcome=replace(
+                entry.outcome, scores={k: v / 100 for k, v in entry.outcome.scores.items()}
+            ),
+        )
+        for entry in SEARCHED.entries
+        if entry.outcome is not None
+    )
+    said = verdict(History((), entries), "ap")
+    assert "No neck has learnt to detect: none reaches ap 0.01, and their order says" in said
 
 
 def test_a_difference_is_never_outside_of_a_lower_bound() -> None:
