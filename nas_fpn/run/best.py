@@ -20,19 +20,22 @@ __all__ = ["export_best", "export_from_run", "trial_entry"]
 
 
 def trial_entry(run: Run, number: int | None) -> Entry:
-    """One trial of a run's record by number, or the best one for None.
+    """One trial of a run's record by number; None: what a verdict end to end names, or the best.
 
     Raises:
         RunError: where there is no record, no such trial, or no complete one.
     """
     path = run.folder / "history.jsonl"
-    entries = read_history(path).entries
+    history = read_history(path)
+    entries = history.entries
     if not entries:
         raise RunError(
             f"{path}: no trial is on record\nrun it with: {command_line('search', run.folder)}"
         )
     if number is None:
-        best = best_entry(entries, run.settings.objectives[0])
+        confirmed = end_to_end(run.folder, history)
+        named = [one.entry for neck, one in confirmed.items() if neck == named_neck(one)]
+        best = named[0] if named else best_entry(entries, run.settings.objectives[0])
         if best is None:
             raise RunError(f"{path}: no trial is complete yet\nname one: {run.folder}:TRIAL")
         return best

@@ -14,7 +14,7 @@ from nas_fpn.language import SHIPPED, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import Entry, read_history
 from nas_fpn.run import read_run
-from nas_fpn.run.best import export_from_run
+from nas_fpn.run.best import export_from_run, trial_entry
 from nas_fpn.run.confirmed_weights import end_to_end, is_settled, keep_confirmed
 from tests.report.synthetic import CHANNELS, write_run
 
@@ -111,6 +111,16 @@ def test_best_holds_what_the_verdict_names_with_weights_of_the_first_seed(
     assert said == "detector.py of seed 101"
     assert (run / "best" / "detector" / "neck" / "neck.py").is_file()
     assert "trained end to end" in (run / "best" / "README.md").read_text()
+
+
+def test_a_run_named_without_a_trial_is_what_the_verdict_names(run: Path) -> None:
+    searched = trial_entry(read_run(run), None)
+    assert searched.number != CONTROL
+    decided(run, best=None)
+    assert trial_entry(read_run(run), None).number == CONTROL
+    decided(run, best=FOUND)
+    assert trial_entry(read_run(run), None).number == FOUND
+    assert trial_entry(read_run(run), OTHER).number == OTHER
 
 
 def test_the_best_of_the_search_gives_way_and_does_not_come_back(run: Path) -> None:
