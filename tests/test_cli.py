@@ -284,7 +284,7 @@ def test_search_says_what_happens_line_by_line(
 ) -> None:
     code, out, _ = run(capsys, "search", str(searched), "--trials", "+1")
     assert code == 0
-    assert "searching: 1 baselines and 2 trials, going on after 2" in out
+    assert "searching: 1 baseline and 2 trials, going on after 2" in out
     assert "[3/3] trial 2" in out
     assert "best baseline" in out
     assert out.splitlines()[-1] == (

@@ -12,6 +12,7 @@ from nas_fpn.record import History
 from nas_fpn.report.calibrated import last_calibrated
 from nas_fpn.report.calibrated_text import calibrated_json, trust_said
 from nas_fpn.report.confirmed import confirmed_json, confirmed_text, last_confirmed
+from nas_fpn.report.counted import counted
 from nas_fpn.report.explained import explained
 from nas_fpn.report.explained_text import explained_json, explained_text
 from nas_fpn.report.front import front
@@ -118,14 +119,14 @@ def verdict(history: History, objective: str) -> str:
         return "Verdict so far: none; no trial beyond the baselines is complete."
     score, best = max(found, key=lambda pair: (pair[0], -pair[1].number))
     said = (
-        f"Verdict so far: the best of {_count(len(found), 'neck')} found is {best.neck} "
+        f"Verdict so far: the best of {counted(len(found), 'neck')} found is {best.neck} "
         f"(trial {best.number}) with {objective} {score:.4f}"
     )
     if not baselines:
         return f"{said}; there is no baseline to set it against."
     control_score, control = max(baselines, key=lambda pair: (pair[0], -pair[1].number))
     return (
-        f"{said};\nthe best of {_count(len(baselines), 'baseline')} is "
+        f"{said};\nthe best of {counted(len(baselines), 'baseline')} is "
         f"{control.source.removeprefix('baseline:')} with {control_score:.4f}: "
         f"a difference of {score - control_score:+.4f}.\n"
         f"{_nothing_learnt(objective, max(score, control_score))}"
@@ -169,7 +170,7 @@ def _front_said(history: History, objectives: tuple[str, ...]) -> str:
     best = front(history.entries, objectives)
     if not best:
         return f"The front of {' and '.join(objectives)}: no trial is complete."
-    said = [f"The front of {' and '.join(objectives)} has {_count(len(best), 'neck')}:"]
+    said = [f"The front of {' and '.join(objectives)} has {counted(len(best), 'neck')}:"]
     for entry in best:
         assert entry.outcome is not None
         scores = ", ".join(f"{name} {entry.outcome.scores[name]:.4g}" for name in names)
@@ -230,7 +231,3 @@ def _columns(
         }
     ).astype(object)
     return columns.where(columns.notna(), "–")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from nas_fpn.record import Event, History
 from nas_fpn.report.calibrated import fidelity_of, last_calibrated
+from nas_fpn.report.counted import counted
 
 __all__ = ["calibrated_json", "calibrated_said", "calibrated_text", "trust_said"]
 
@@ -20,7 +21,7 @@ def calibrated_text(event: Event) -> str:
     reference = event["reference"]
     rows = [
         f"Calibration of the proxy: {objective} of {event['compared']} necks on val, up to "
-        f"{_count(event['seeds'], 'seed')} each,",
+        f"{counted(event['seeds'], 'seed')} each,",
         f"against {reference['said']}, the backbone unfrozen.",
     ]
     if event["done"] < event["wanted"]:
@@ -29,7 +30,7 @@ def calibrated_text(event: Event) -> str:
             f"{len(event['necks'])} necks; nas-fpn calibrate goes on."
         )
     if event["failed"]:
-        rows.append(f"{_count(event['failed'], 'training')} diverged and counts as 0.")
+        rows.append(f"{counted(event['failed'], 'training')} diverged and counts as 0.")
     return "\n".join([*rows, "", _table(event), "", *_notes(event), "", calibrated_said(event)])
 
 
@@ -205,7 +206,3 @@ def _range(tau: Mapping[str, Any]) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return MISSING if value is None else format(value, form)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from nas_fpn.report import Noise
+from nas_fpn.report.counted import counted
 
 __all__ = ["Look", "Shown", "duration", "rows"]
 
@@ -92,13 +93,16 @@ def _plan(look: Look) -> str:
     if not sum((look.trials[1], look.baselines[1])):
         return "not known before the search begins"
     each = "" if look.steps is None else f", at most {look.steps} steps each"
-    return f"{look.trials[1]} trials beyond {look.baselines[1]} baselines{each}"
+    trials, baselines = look.trials[1], look.baselines[1]
+    return f"{counted(trials, 'trial')} beyond {counted(baselines, 'baseline')}{each}"
 
 
 def _trained(look: Look) -> str:
-    parts = ((look.trials, "trials"), (look.baselines, "baselines"))
+    parts = ((look.trials, "trial"), (look.baselines, "baseline"))
     return ", ".join(
-        f"{done} of {wanted} {what}" if done <= wanted else f"{done} {what}, {wanted} were planned"
+        f"{done} of {counted(wanted, what)}"
+        if done <= wanted
+        else f"{counted(done, what)}, {wanted} were planned"
         for (done, wanted), what in parts
     )
 

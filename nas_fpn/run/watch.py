@@ -8,6 +8,7 @@ from statistics import fmean
 from nas_fpn.record import Entry, History
 from nas_fpn.record import Event as Line
 from nas_fpn.report import checked_on_test, noise_of
+from nas_fpn.report.counted import counted
 from nas_fpn.run.look import Look, Shown, duration
 from nas_fpn.run.packed import Packed
 from nas_fpn.run.prepare import Step
@@ -160,7 +161,8 @@ class Watch:
         self._began = now
         self.stage = "searching"
         goes_on = f", going on after {self.done}" if begun.entries else ""
-        counts = f"searching: {begun.baselines} baselines and {begun.trials} trials{goes_on}"
+        baselines, trials = counted(begun.baselines, "baseline"), counted(begun.trials, "trial")
+        counts = f"searching: {baselines} and {trials}{goes_on}"
         return "\n".join([*begun.notes, counts])
 
     def _over(self, over: Over, *, now: float) -> str:

@@ -151,7 +151,7 @@ def test_more_trials_than_were_planned_are_no_part_of_them() -> None:
     there = (ended(FIRST, "complete", 0.3), *(ended(found(n), "complete", 0.3) for n in (1, 2, 3)))
     look = seen(Begun(2, 1, there, ())).look(now=0.0)
     assert (look.done, look.total) == (4, 4)
-    assert dict(rows(look))["trained"] == "3 trials, 2 were planned, 1 of 1 baselines"
+    assert dict(rows(look))["trained"] == "3 trials, 2 were planned, 1 of 1 baseline"
 
 
 def test_durations_are_said_as_a_person_would() -> None:
