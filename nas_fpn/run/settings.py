@@ -139,10 +139,8 @@ class RunSettings(BaseModel):
 
     @property
     def most_trials(self) -> int | None:
-        """What ``trials`` bounds; None: minutes alone do."""
-        budget = self.budget
-        is_bound = budget.minutes is None or "trials" in budget.model_fields_set
-        return budget.trials if is_bound else None
+        """Of a run with a time: what ``trials`` bounds, if it is written; None: time alone does."""
+        return self.budget.trials if "trials" in self.budget.model_fields_set else None
 
     @property
     def trial_seconds(self) -> float | None:

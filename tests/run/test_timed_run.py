@@ -187,6 +187,17 @@ def test_a_plan_by_itself_trains_nothing_and_leaves_what_is_prepared(tmp_path: P
     assert list((folder / "bank").glob("bank-*.safetensors"))
 
 
+def test_minutes_of_a_command_are_bounded_by_no_number_that_nobody_wrote(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "mine", TINY.replace("trials = 2\n", ""))
+    steps = plan_run(read_run(folder), minutes="60")
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        outlook = end.value
+    assert outlook.plan.trials > read_run(folder).settings.budget.trials
+
+
 def test_an_export_that_would_break_the_promise_is_left_and_said(tmp_path: Path) -> None:
     def slow() -> Iterator[Step]:
         time.sleep(60)
