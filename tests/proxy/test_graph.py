@@ -1,11 +1,9 @@
 """A step replayed from where it was captured is the step itself; what cannot be is said."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -14,134 +12,33 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nas_fpn.detect import detector as dense
-from nas_fpn.detect.dataset import Category
 from nas_fpn.detect.losses import detection_losses
-from nas_fpn.language import find_neck, lower, parse
+from nas_fpn.language import find_neck
 from nas_fpn.necks import Neck
-from nas_fpn.proxy import graph
-from nas_fpn.proxy.bank import Bank, Split
+from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.checkpoint import Checkpoint
-from nas_fpn.proxy.feeding import Feed, placed
-from nas_fpn.proxy.graph import WARM, CudaRecorder, Recorder, Run
-from nas_fpn.proxy.optimise import optimise
-from nas_fpn.proxy.settings import ProxySettings
-from nas_fpn.proxy.train import make_detector, prepare_training, proxy_schedule, train
-from nas_fpn.record import Report
+from nas_fpn.proxy.feeding import Feed
+from nas_fpn.proxy.graph import WARM, Recorder, Run
+from nas_fpn.proxy.train import make_detector, prepare_training
+from tests.proxy.replayed import (
+    CLASSES,
+    FEW,
+    SETTINGS,
+    Again,
+    build,
+    make_bank,
+    make_split,
+    parted,
+    reports,
+)
 from tests.proxy.tape import Tape
 
-SIZE, LEVELS, CLASSES, BOXES = 64, (2, 3, 4, 5), 2, 3
 NECKS = sorted(path.stem for path in find_neck("fpn").parent.glob("*.neck"))
-FEW = ("fpn", "yolox")  # the second has batch norms, whose statistics a step moves
-SETTINGS = ProxySettings(
-    image_size=SIZE, steps=WARM + 3, batch_size=2, views=1, head_width=8, evaluations=2
-)
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-def make_split(rows: int, seed: int) -> Split:
-    g = torch.Generator().manual_seed(seed)
-    corner = torch.rand(rows, BOXES, 2, generator=g) * 30
-    return Split(
-        {k: torch.randn(rows, 8, SIZE >> k, SIZE >> k, generator=g) for k in LEVELS},
-        boxes=torch.cat((corner, corner + 10 + torch.rand(rows, BOXES, 2, generator=g) * 20), 2),
-        labels=torch.randint(CLASSES, (rows, BOXES), generator=g),
-        image_ids=torch.arange(rows),
-        scales=torch.ones(rows),
-    )
 
 
 @pytest.fixture(scope="module")
 def bank() -> Bank:
-    train, val = make_split(6, 0), make_split(2, 1)
-    boxes = [
-        (image, box, label)
-        for image in range(2)
-        for box, label in zip(val.boxes[image].tolist(), val.labels[image].tolist(), strict=True)
-    ]
-    truth = {
-        "images": [
-            {"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE} for i in range(2)
-        ],
-        "annotations": [
-            {
-                "id": number + 1,
-                "image_id": image,
-                "category_id": label + 1,
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "area": (x1 - x0) * (y1 - y0),
-                "iscrowd": 0,
-            }
-            for number, (image, (x0, y0, x1, y1), label) in enumerate(boxes)
-        ],
-        "categories": [{"id": c + 1, "name": str(c)} for c in range(CLASSES)],
-    }
-    return Bank(
-        path=Path("nowhere"),
-        key="fake",
-        levels=LEVELS,
-        channels=dict.fromkeys(LEVELS, 8),
-        image_size=SIZE,
-        categories=tuple(Category(c + 1, str(c)) for c in range(CLASSES)),
-        train=train,
-        val=val,
-        test=val,
-        truth={"val": truth, "test": truth},
-    )
-
-
-def build(name: str) -> Neck:
-    """A shipped neck, narrow."""
-    text = re.sub(r"width \d+", "width 16", find_neck(name).read_text(encoding="utf-8"))
-    architecture = parse(text)
-    return Neck(architecture, (8,) * len(lower(architecture).inputs), seed=0)
-
-
-class Again:
-    """Captures nothing: a replay goes through the step again, on what the step now reads."""
-
-    def __init__(self) -> None:
-        self.eager_steps = self.replays = self.captures = 0
-
-    def eager(self, run: Run) -> Tensor:
-        self.eager_steps += 1
-        return run()
-
-    def record(self, run: Run) -> Run:
-        self.captures += 1
-
-        def replay() -> Tensor:
-            self.replays += 1
-            return run()
-
-        return replay
-
-
-def reports(
-    bank: Bank,
-    neck: Neck,
-    recorder: Recorder | None,
-    settings: ProxySettings = SETTINGS,
-    checkpoint: Checkpoint | None = None,
-    evaluate: Callable[[], dict[str, float]] | None = None,
-) -> list[Report]:
-    training = prepare_training(neck, bank, settings, seed=3)
-    found = optimise(
-        training.detector,
-        proxy_schedule(settings, (4,)),
-        loss=training.loss,
-        evaluate=evaluate or training.evaluate,
-        halve=training.halve,
-        checkpoint=checkpoint,
-        recorder=recorder,
-    )
-    return [replace(report, seconds=0.0) for report in found]
-
-
-def parted(found: list[Report]) -> tuple[list[Report], list[float]]:
-    """Reports without the part of their steps that was replayed, and that part."""
-    parts = [report.scores["replayed"] for report in found]
-    rest = [{k: v for k, v in report.scores.items() if k != "replayed"} for report in found]
-    return [replace(r, scores=scores) for r, scores in zip(found, rest, strict=True)], parts
+    return make_bank()
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -350,173 +247,5 @@ def test_gradients_are_let_go_with_the_graph(bank: Bank) -> None:
     assert all(parameter.grad is None for parameter in neck.parameters())
 
 
-class Device:
-    """What a recorder asks of CUDA, noted; nothing is captured."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, current: str) -> None:
-        self.said: list[str] = []
-        self.mode: int | str = 0
-        streams = {name: Stream(name, self.said) for name in ("default", "side", "own")}
-        monkeypatch.setattr(graph, "_side_stream", lambda device: streams["side"])
-        for name, value in {
-            "current_stream": lambda device: streams[current],
-            "default_stream": lambda device: streams["default"],
-            "set_stream": lambda stream: self.said.append(f"on {stream.name}"),
-            "get_sync_debug_mode": lambda: self.mode,
-            "set_sync_debug_mode": self.set_mode,
-            "stream": self.stream,
-            "graph": self.graph,
-            "CUDAGraph": Graph,
-        }.items():
-            monkeypatch.setattr(torch.cuda, name, value)
-
-    def set_mode(self, mode: int | str) -> None:
-        self.mode = mode
-
-    @contextmanager
-    def stream(self, stream: "Stream") -> Iterator[None]:
-        self.said.append(f"with {stream.name}")
-        yield
-
-    @contextmanager
-    def graph(self, made: "Graph", *, stream: "Stream", capture_error_mode: str) -> Iterator[None]:
-        assert capture_error_mode == "thread_local"
-        self.said.append(f"capture on {stream.name}")
-        yield
-
-    def run(self) -> Tensor:
-        self.said.append(f"run, mode {self.mode}")
-        return torch.ones(())
-
-    def fail(self) -> Tensor:
-        self.run()
-        raise RuntimeError("called a synchronizing CUDA operation")
-
-
-class Stream:
-    def __init__(self, name: str, said: list[str]) -> None:
-        self.name, self.said = name, said
-
-    def wait_stream(self, other: "Stream") -> None:
-        self.said.append(f"{self.name} waits for {other.name}")
-
-
-class Graph:
-    def replay(self) -> None:
-        pass
-
-
-BESIDE = ["side waits for default", "with side", "run, mode 0", "default waits for side"]
-
-
-def test_a_step_beside_the_current_stream_is_waited_for_even_if_it_fails(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    device = Device(monkeypatch, current="default")
-    assert CudaRecorder(torch.device("cuda")).eager(device.run) == 1
-    assert device.said == BESIDE
-    device.said.clear()
-    with pytest.raises(RuntimeError, match="synchronizing"):
-        CudaRecorder(torch.device("cuda")).eager(device.fail)
-    assert device.said == BESIDE
-
-
-def test_a_capture_is_rehearsed_where_to_wait_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = Device(monkeypatch, current="default")
-    rehearsed = [line.replace("mode 0", "mode error") for line in BESIDE]
-    CudaRecorder(torch.device("cuda")).record(device.run)
-    assert device.said == [*rehearsed, "capture on side", "run, mode 0", "on default"]
-    device.said.clear()
-    with pytest.raises(RuntimeError, match="synchronizing"):
-        CudaRecorder(torch.device("cuda")).record(device.fail)
-    assert device.said == rehearsed  # a capture that would be broken is not begun
-    assert device.mode == 0
-
-
-def test_a_stream_of_its_own_is_captured_on_without_a_rehearsal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    device = Device(monkeypatch, current="own")
-    CudaRecorder(torch.device("cuda")).record(device.run)
-    assert device.said == ["capture on own", "run, mode 0", "on own"]
-
-
 def test_no_recorder_on_a_cpu(bank: Bank) -> None:
     assert prepare_training(build("fpn"), bank, SETTINGS, seed=0).recorder is None
-
-
-@CUDA
-@pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-3), ("bfloat16", 2e-2)])
-@pytest.mark.parametrize("name", [*FEW, "nas_fpn", "opanas"])
-def test_a_captured_training_is_the_eager_one(
-    bank: Bank, name: str, precision: str, apart: float
-) -> None:
-    slow = {"optimiser": "sgd", "learning_rate": 1e-3, "precision": precision, "steps": 30}
-    last = []
-    for graphs in (True, False):
-        settings = SETTINGS.model_copy(update={**slow, "device": "cuda", "graphs": graphs})
-        training = prepare_training(build(name), bank, settings, seed=3)
-        assert (training.recorder is not None) is graphs
-        *_, report = train(build(name), bank, settings, seed=3)  # a refusal would be a warning
-        last.append(report.scores["loss"])
-    assert last[0] == pytest.approx(last[1], rel=apart)
-
-
-@CUDA
-@pytest.mark.parametrize("name", ["fpn", "nas_fpn"])
-def test_a_capture_is_made_anew_for_each_training(bank: Bank, name: str) -> None:
-    settings = SETTINGS.model_copy(update={"device": "cuda", "steps": WARM, "evaluations": 1})
-    training = prepare_training(build(name), bank, settings, seed=3)
-    assert placed(bank.train, torch.device("cuda")).boxes.is_cuda
-    moments = []
-
-    def now() -> None:
-        torch.cuda.synchronize()
-        moments.append(perf_counter())
-
-    def loss(step: int) -> Iterable[Tensor]:
-        now()
-        return training.loss(step)
-
-    def end() -> dict[str, float]:
-        now()
-        return {}
-
-    plan, recorder = proxy_schedule(settings), training.recorder
-    list(optimise(training.detector, plan, loss=loss, evaluate=end, recorder=recorder))
-    print(f"{name}: a step with its capture takes {moments[-1] - moments[-2]:.3f} s")
-
-
-def on_cuda(**changes: object) -> ProxySettings:
-    return SETTINGS.model_copy(update={"device": "cuda", "optimiser": "sgd", **changes})
-
-
-@CUDA
-def test_a_step_that_reads_a_value_back_is_refused_and_spoils_no_later_capture(bank: Bank) -> None:
-    neck, read = build("fpn"), []
-    handle = neck.register_forward_hook(
-        lambda module, given, made: read.append(made[0].sum().item())  # it returns None
-    )
-    with pytest.warns(RuntimeWarning, match="cannot be captured .*synchronizing"):
-        found = list(train(neck, bank, on_cuda(), seed=3))
-    handle.remove()
-    assert [report.scores["replayed"] for report in found] == [0.0, 0.0]
-    *_, last = train(build("fpn"), bank, on_cuda(), seed=3)  # a refusal would be a warning
-    assert last.scores["replayed"] == 1.0
-
-
-@CUDA
-@pytest.mark.parametrize("head", ["fcos", "retinanet"])
-def test_a_bank_without_room_on_the_device_is_trained_on_from_the_host(
-    bank: Bank, head: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = on_cuda(head=head, learning_rate=1e-3)
-    *_, there = train(build("fpn"), bank, settings, seed=3)
-    placed.cache_clear()
-    with monkeypatch.context() as patched:
-        patched.setattr(torch.cuda, "mem_get_info", lambda device: (0, 1))
-        with pytest.warns(RuntimeWarning, match="stay in the host's memory"):
-            *_, here = train(build("fpn"), bank, settings, seed=3)
-    placed.cache_clear()
-    assert "replayed" not in here.scores
-    assert here.scores["loss"] == pytest.approx(there.scores["loss"], rel=1e-3)

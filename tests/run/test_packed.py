@@ -1,11 +1,10 @@
 """How many trials at a time: measured once, kept by the record, and never a guess."""
 
 import json
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -14,15 +13,13 @@ from nas_fpn.language import parse
 from nas_fpn.proxy.packing import Died, Packing
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.record import Event, History
-from nas_fpn.run import Run, RunSettings, Step, drive_here, on_ray, read_run
+from nas_fpn.run import Run, Step, read_run
 from nas_fpn.run import packed as packed_module
 from nas_fpn.run.machine import Machine
-from nas_fpn.run.packed import NONE_THERE, ON_CPU, Packed, pack, settle, workers_of
+from nas_fpn.run.packed import ON_CPU, Packed, pack, workers_of
 from nas_fpn.run.prepare import Prepared, prepare
 from nas_fpn.run.question import read_question
-from nas_fpn.run.started import Room, Started, not_started, started_by
-from nas_fpn.run.trainer import Trainer
-from nas_fpn.search import Loop, nodes
+from tests.run.packings import outcome, run_of, shares
 from tests.run.smallest import SMALLEST
 
 NECK = parse("p3 = c3 -> conv1")
@@ -30,12 +27,6 @@ TWO = Machine(2)
 ON_GPU = Machine(8, gpus=1)
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 RATES = {(2, 1): 11.21, (1, 2): 8.9}
-
-
-def run_of(device: str = "auto", **ray: Any) -> Run:
-    given = {"ray": {"workers": "auto", **ray}, "proxy": {"device": device}}
-    settings = RunSettings.model_validate(given)
-    return Run(Path("runs/mine"), settings, settings.data, settings.backbone)
 
 
 def trying(rates: dict[tuple[int, int], float]) -> tuple[list[Packing], Callable[..., Packing]]:
@@ -46,15 +37,6 @@ def trying(rates: dict[tuple[int, int], float]) -> tuple[list[Packing], Callable
         return replace(one, steps_per_second=rates[one.workers, one.threads])
 
     return seen, measure
-
-
-def outcome(steps: Generator[Step, None, tuple[Run, Packed]]) -> tuple[Run, Packed]:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: tuple[Run, Packed] = end.value
-            return result
 
 
 def packed(
@@ -188,12 +170,6 @@ def test_numbers_are_taken_as_they_are_and_measured_for_a_plan_only() -> None:
     assert [(one.workers, one.threads) for one in seen] == [(2, 1)]
     assert (found.text, found.line, found.neck) == (None, None, NECK)
     assert not packed(run_of(workers=1), RATES, timed=True)[2], "one is as fast as by itself"
-
-
-def shares(run: Run) -> tuple[int | str, float | str, str]:
-    """How many trials at a time, the GPUs of each, and the device that they pick."""
-    ray = run.settings.ray
-    return ray.workers, ray.gpus_per_trial, run.settings.proxy.device
 
 
 def test_trials_share_a_gpu_as_is_fastest_or_as_is_asked() -> None:
@@ -335,128 +311,3 @@ def test_a_run_that_goes_on_on_a_gpu_keeps_its_threads_and_tries_its_room() -> N
     run, _, seen = packed(asked, rates, {"event": "run"}, machine=Machine(64, gpus=1))
     assert [one.workers for one in seen] == [1, 2, 4]
     assert (run.settings.ray.workers, run.settings.proxy.threads) == (2, 2)
-
-
-def settled(run: Run, started: Started) -> tuple[Run, Packed]:
-    with ExitStack() as sessions:
-        steps = settle(
-            run,
-            read_question(run),
-            Path("bank"),
-            History(),
-            started=started,
-            sessions=sessions,
-            timed=True,
-        )
-        return outcome(steps)
-
-
-def cluster(trials: int, gpus_per_trial: float) -> Started:
-    """Room for so many."""
-
-    @contextmanager
-    def started(run: Run) -> Iterator[Room]:
-        yield Room(trials, gpus_per_trial)
-
-    return started
-
-
-def test_a_cluster_takes_as_many_as_it_has_room_for_now() -> None:
-    asked = run_of(address="auto", gpus_per_trial=0.5)
-    run, found = settled(asked, cluster(5, 0.5))
-    assert shares(run) == (5, 0.5, "auto")
-    assert found.text == (
-        "5 trials at a time on 1 thread each, 0.5 GPU each: as many as the cluster has room for"
-    )
-    assert found.line is not None
-    assert (found.line["workers"], found.line["gpus_per_trial"]) == (5, 0.5)
-    run, found = settled(run_of(address="auto", workers=3), cluster(5, 0.0))
-    assert (shares(run), found.workers, found.text) == ((3, 0.0, "auto"), 3, NONE_THERE)
-    run, found = settled(run_of("cpu", address="auto", workers=3), cluster(5, 0.0))
-    assert (shares(run), found.text) == ((3, 0.0, "cpu"), None)
-    assert settled(run_of(address="auto"), cluster(0, 1.0))[1].workers == 1, "it waits for a node"
-
-
-def test_a_trial_takes_a_gpu_of_a_cluster_that_has_some_and_that_is_said() -> None:
-    run, found = settled(run_of(address="auto"), cluster(5, 1.0))
-    assert shares(run) == (5, 1.0, "auto")
-    assert found.line is not None
-    assert (found.line["gpus_per_trial"], found.line["gpus_asked"]) == (1.0, "auto")
-    run, found = settled(run_of(address="auto", workers=3), cluster(5, 1.0))
-    assert (shares(run), found.text) == (
-        (3, 1.0, "auto"),
-        "3 trials at a time on 1 thread each, 1 GPU each",
-    )
-    run, found = settled(run_of(address="auto", workers=3, gpus_per_trial=0), cluster(5, 0.0))
-    assert (shares(run), found.text) == ((3, 0.0, "cpu"), ON_CPU)
-
-
-def test_a_cluster_that_nobody_asked_has_no_room_that_is_known() -> None:
-    for ray in ({}, {"workers": 3}, {"gpus_per_trial": 1}):
-        with pytest.raises(RunError) as fault:
-            settled(run_of(address="auto", **ray), not_started)
-        assert f"{fault.value}\n" == (GOLDEN / "packing_not_started.txt").read_text("utf-8")
-    asked = run_of(address="auto", workers=3, gpus_per_trial=1)
-    assert settled(asked, not_started) == (asked, Packed(workers=3))
-    run, _ = settled(run_of(address="auto", workers=3, gpus_per_trial=0), not_started)
-    assert shares(run) == (3, 0.0, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("device", "asked", "gpus", "share", "trials"),
-    [
-        ("auto", "auto", 2, 1.0, 2),
-        ("auto", "auto", 0, 0.0, 4),
-        ("cuda", "auto", 0, 1.0, 0),
-        ("cpu", "auto", 2, 0.0, 4),
-        ("auto", 0.5, 2, 0.5, 4),
-        ("auto", 0, 2, 0.0, 4),
-    ],
-)
-def test_a_cluster_is_asked_whether_it_has_gpus(
-    monkeypatch: pytest.MonkeyPatch,
-    device: str,
-    asked: float | str,
-    gpus: int,
-    share: float,
-    trials: int,
-) -> None:
-    @contextmanager
-    def there(*where: Any, **how: Any) -> Iterator[None]:
-        yield
-
-    node = {"CPU": 4.0, "GPU": float(gpus)}
-    nodes_now = [{"Alive": True, "Resources": node}]
-    monkeypatch.setattr(on_ray, "session", there)
-    monkeypatch.setattr(nodes.ray, "nodes", lambda: nodes_now)
-    with on_ray.ray_started(run_of(device, address="auto", gpus_per_trial=asked)) as room:
-        assert room == Room(trials, share)
-
-
-def test_whoever_drives_by_ray_starts_it_before_a_plan() -> None:
-    assert started_by(on_ray.drive_on_ray) is on_ray.ray_started
-    assert started_by(drive_here) is not_started
-
-
-def test_ray_is_given_a_number_of_workers() -> None:
-    loop, trainer = cast(Loop, None), cast(Trainer, None)  # neither is asked
-    for workers, golden in (("auto", "ray_not_decided"), (0, "ray_not_asked")):
-        with pytest.raises(RunError) as fault:
-            on_ray.drive_on_ray(run_of(workers=workers), loop, trainer)
-        assert f"{fault.value}\n" == (GOLDEN / f"{golden}.txt").read_text("utf-8")
-
-
-def test_no_cluster_is_a_message_for_whoever_plans_or_searches(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    @contextmanager
-    def none_there(*where: Any, **how: Any) -> Iterator[None]:
-        raise ConnectionError("Could not find any running Ray instance.\nmore of it")
-        yield
-
-    monkeypatch.setattr(on_ray, "session", none_there)
-    with (
-        pytest.raises(RunError, match=r"address = auto: no cluster answers: Could not find .*\nis"),
-        on_ray.ray_started(run_of(address="auto")),
-    ):
-        pass
