@@ -135,9 +135,10 @@ class Recording:
             return self._replay()
         if self._refused:
             return run()
+        drawn = _random_state(self._model)
         value = self._recorder.eager(run)
         self._warm += 1
-        return value if self._warm < WARM else self._captured(run, value)
+        return value if self._warm < WARM else self._captured(run, value, drawn)
 
     def replayed(self) -> int:
         """How many steps were replays since this was asked last."""
@@ -165,25 +166,33 @@ class Recording:
             stacklevel=2,
         )
 
-    def _captured(self, run: Run, value: Tensor) -> Tensor:
-        """Capture the step that was just made, replay it once, and compare."""
+    def _captured(self, run: Run, value: Tensor, drawn: Tensor) -> Tensor:
+        """Capture the step that was just made, replay it once, and compare.
+
+        The replay draws the random numbers that the step drew, which began at ``drawn``; whatever
+        becomes of it, the next step goes on where this one ended.
+        """
         parameters = list(self._model.parameters())
+        drawn_after = _random_state(self._model)
         made = [parameter.grad for parameter in parameters]
         buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
         try:
             replay = self._recorder.record(run)
+            _draw_from(self._model, drawn)
             again = replay()
         except RuntimeError as fault:
             said = str(fault).strip() or type(fault).__name__
             why = f"it cannot be captured ({said.splitlines()[0]})"
         else:
             _put_back(buffers)
+            _draw_from(self._model, drawn_after)
             now = [parameter.grad for parameter in parameters]
             if _agree([value, *made], [again, *now]):
                 self._replay = replay
                 return again
             why = "its first replay gives other gradients than the step itself"
         _put_back(buffers)
+        _draw_from(self._model, drawn_after)
         self.refuse(why)
         for parameter, gradient in zip(parameters, made, strict=True):
             parameter.grad = gradient
@@ -194,6 +203,20 @@ class Recording:
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
     """One for all trainings of a process: libraries keep some memory for each that they see."""
     return torch.cuda.Stream(device)
+
+
+def _random_state(model: nn.Module) -> Tensor:
+    """Of the generator that the steps of ``model`` draw from: its device's."""
+    device = next(model.parameters()).device
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _draw_from(model: nn.Module, state: Tensor) -> None:
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 @torch.no_grad()

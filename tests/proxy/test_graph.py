@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from nas_fpn.detect import detector as dense
@@ -187,6 +188,34 @@ def test_what_cannot_be_replayed_is_said_and_trained_without(
     assert replayed == [0.0, 0.0, 0.0]
     theirs = other.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
+
+
+class RefusesLate(Refuses):
+    def record(self, run: Run) -> Run:
+        run()
+        return super().record(run)
+
+
+def with_dropout(neck: Neck) -> Neck:
+    """As a word of one's own may be."""
+    neck.register_forward_hook(lambda _, __, made: [functional.dropout(p, 0.2) for p in made])
+    return neck
+
+
+@pytest.mark.parametrize(("recorder", "part"), [(Rehearses, 1.0), (RefusesLate, 0.0)])
+@pytest.mark.filterwarnings("ignore:the steps of this training are not replayed")
+def test_a_step_that_draws_numbers_draws_them_once(
+    bank: Bank, recorder: type[Again], part: float
+) -> None:
+    torch.manual_seed(0)
+    found, replayed = parted(reports(bank, with_dropout(build("fpn")), recorder()))
+    assert replayed[-1] == part
+    torch.manual_seed(0)
+    assert found == reports(bank, with_dropout(build("fpn")), None)
+    drawn = torch.rand(())
+    torch.manual_seed(0)
+    reports(bank, build("fpn"), None)
+    assert drawn != torch.rand(())  # the steps did draw
 
 
 @contextmanager
