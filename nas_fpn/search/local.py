@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from nas_fpn.record import Report
+from nas_fpn.search.device import check_device
 from nas_fpn.search.limit import Late, alarm, too_long
 from nas_fpn.search.loop import Loop
 from nas_fpn.search.plan import BeyondLimits, Due, Evaluate
@@ -22,9 +23,10 @@ def search_here(
     """Train what the loop asks for until it is over.
 
     An exception of ``evaluate`` fails the trial and the search goes on; so does a training that
-    takes longer than ``seconds``. What is in training when the time of the loop's clock is
-    over is cut. Interrupted, or out of room on disk (OSError), it leaves a
-    record that a new loop resumes. The threads of the training are ``evaluate``'s affair.
+    takes longer than ``seconds``. One that costs the process its CUDA device ends the search
+    (:class:`RunError`), for the next would fail too. What is in training when the time of the
+    loop's clock is over is cut. Interrupted, or out of room on disk (OSError), it leaves a record
+    that a new loop resumes. The threads of the training are ``evaluate``'s affair.
     """
     while (due := loop.next()) is not None:
         yield from loop.drain()
@@ -54,6 +56,8 @@ def search_here(
                 loop.finish(due.number, failure=step)
                 goes_on = False
             yield from loop.drain()
+            if isinstance(step, str):
+                check_device(due.number)
     yield from loop.drain()
     yield loop.ending()
 

@@ -22,6 +22,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.record import Report
 from nas_fpn.search.carry import Carried
 from nas_fpn.search.cluster import session, starts_let_be
+from nas_fpn.search.device import check_device
 from nas_fpn.search.limit import too_long
 from nas_fpn.search.local import advance, training
 from nas_fpn.search.loop import Loop
@@ -130,7 +131,7 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
         """The next trial."""
         due = Due(**new_config)
-        self._warms_up = due.number < 0
+        self._number, self._warms_up = due.number, due.number < 0
         self._reports = iter(()) if self._warms_up else training(self._evaluate, due)
         return True
 
@@ -149,10 +150,8 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
             return {"report": [report.steps, scores, report.seconds], "done": False}
         if isinstance(report, BeyondLimits):
             return {"rejected": str(report), "done": True}
-        if report is not None and torch.cuda.is_initialized():
-            # Where a kernel has broken the process's hold on the device, this raises, as all that
-            # comes after would: the worker ends, and another trains this trial and the next.
-            torch.cuda.synchronize()
+        if report is not None:
+            check_device(self._number)  # raises: the worker ends; another trains this and the next
         return {"failure": report or "", "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

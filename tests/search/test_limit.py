@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nas_fpn.errors import RunError
 from nas_fpn.record import Outcome, Report, read_history
 from nas_fpn.search.limit import Late, alarm
 from nas_fpn.search.local import search_here
@@ -104,3 +105,36 @@ def test_a_trial_that_runs_out_of_memory_says_so(path: Path, of: str) -> None:
         "torch": "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
     }
     assert outcomes(path)[0].reason == reasons[of]
+
+
+def test_a_lost_device_ends_a_search_in_its_process_and_the_next_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = []
+
+    def evaluate(due: Due) -> Iterator[Report]:
+        if due.number in (2, 3) and not lost:
+            if due.number == 3:
+                lost.append(due.number)
+            raise RuntimeError("CUDA error")
+        yield from table()(due)
+
+    def synchronize() -> None:
+        if lost:
+            raise RuntimeError("CUDA error: device-side assert triggered\nCompile with ...")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    with pytest.raises(RunError) as caught:
+        with_loop(path, lambda loop: list(search_here(loop, evaluate)), trials=4)
+    assert str(caught.value) == (
+        "after trial 3, which has failed, the CUDA device no longer answers this process "
+        "(CUDA error: device-side assert triggered)\n"
+        "every later trial would fail as well, so the search ends here; the same command, in a "
+        "process of its own, goes on with the next trial"
+    )
+    states = [*["complete"] * 2, "failed", "failed", *["complete"] * 2]
+    assert [one.state for one in outcomes(path)] == states[:4]
+    monkeypatch.undo()
+    with_loop(path, lambda loop: list(search_here(loop, table())), trials=4)
+    assert [one.state for one in outcomes(path)] == states
