@@ -1,15 +1,10 @@
 """The question wired and asked: prepare, search, and leave the best neck beside the record."""
 
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
@@ -32,6 +27,7 @@ from nas_fpn.run.best import export_best
 from nas_fpn.run.calibrate import keep_calibration
 from nas_fpn.run.clock import minutes_on_record
 from nas_fpn.run.code import check_backbone, code_files, keep_code
+from nas_fpn.run.header import known_header, make_header
 from nas_fpn.run.limits import limits_of
 from nas_fpn.run.live import PATIENCE, followed, views
 from nas_fpn.run.machine import check_gpus
@@ -66,13 +62,12 @@ from nas_fpn.search import (
     Problem,
     Progress,
     budget_on_record,
+    check_header,
     load_controller,
     search_here,
 )
 
 __all__ = ["Begun", "Checked", "Drive", "Event", "drive_here", "search_run", "trials_wanted"]
-
-PACKAGES = ("nas-fpn", "torch", "torchvision", "timm", "ray", "optuna", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +148,9 @@ def _search(
     question = read_question(run)
     if drive is not drive_here:
         check_gpus(run)
-    if not accept_drift:
-        check_backbone(run.folder, history, question)  # now, not after a warm-up
+    if not accept_drift:  # now, not after a warm-up
+        check_backbone(run.folder, history, question)
+        check_header(history_path, history, known_header(run, question))
     space = question.space
     prior = _prior(run, question, history)
 
@@ -237,7 +233,7 @@ def _search(
     with Record(history_path, lock=lock) as record:
         if record.history.torn is not None:
             yield Noted(record.history.torn)
-        header = _header(run, question, bank=bank, notes=notes, trials=wanted)
+        header = make_header(run, question, bank=bank, notes=notes, trials=wanted)
         header["settings"]["proxy"]["device"] = device  # whatever "auto" is where trials train
         header["machine"]["ray"] = ray.model_dump(mode="json")  # as it was asked
         plan_made = None if planned is None else planned.plan
@@ -355,38 +351,3 @@ def _limits(settings: RunSettings) -> dict[str, float]:
     if settings.limits.gmacs is not None:
         limits["macs"] = settings.limits.gmacs * 1e9
     return limits
-
-
-def _header(
-    run: Run, question: Question, *, bank: Bank, notes: tuple[str, ...], trials: int
-) -> dict[str, Any]:
-    """The first line of the record: all that the answer depends on."""
-    settings = run.settings.model_dump(mode="json", exclude={"ray", "report"})
-    halving = None if run.settings.halving is None else asdict(run.settings.halving)
-    settings |= {"budget": {"trials": trials}, "notes": list(notes), "halving": halving}
-    sources = (question.space_source, question.controller_source)
-    space, controller = (hashlib.sha256(source).hexdigest() for source in sources)
-    own = [file.sha256 for file in question.space.words.files]
-    words = dict(zip(run.settings.words, own, strict=True))
-    backbone = question.backbone_source
-    return {
-        "seed": run.settings.seed,
-        "space": space,
-        "controller": controller,
-        **({"words": words} if words else {}),
-        **({} if backbone is None else {"backbone": hashlib.sha256(backbone).hexdigest()}),
-        "bank": bank.key,
-        "settings": settings,
-        "packages": _packages(),
-        "machine": {
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-    }
-
-
-def _packages() -> dict[str, str]:
-    """The versions that a number may depend on; in a bare checkout this one has none."""
-    there = {name.lower() for one in importlib.metadata.distributions() if (name := one.name)}
-    return {name: importlib.metadata.version(name) for name in PACKAGES if name in there}

@@ -7,7 +7,7 @@ simulator and its tables, ``simulate``, ``bench`` and ``regret``, which load pya
 from nas_fpn.search.constraint import CONSTRAINED, SoftConstraint
 from nas_fpn.search.controller import Controller, Problem, generator, told
 from nas_fpn.search.halving import Halving, rung_steps
-from nas_fpn.search.header import begin, budget_on_record
+from nas_fpn.search.header import begin, budget_on_record, check_header
 from nas_fpn.search.loading import find_controller, load_controller
 from nas_fpn.search.local import advance, search_here, training
 from nas_fpn.search.loop import Loop
@@ -48,6 +48,7 @@ __all__ = [
     "advance",
     "begin",
     "budget_on_record",
+    "check_header",
     "find_controller",
     "generator",
     "load_controller",

@@ -9,7 +9,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.record import VERSION, Event, History, Record
 from nas_fpn.search.memory import MemoryRecord
 
-__all__ = ["PROXY_MAY_CHANGE", "begin", "budget_on_record"]
+__all__ = ["PROXY_MAY_CHANGE", "begin", "budget_on_record", "check_header", "last_header"]
 
 # What may differ between the first session of a run and a later one.
 MAY_CHANGE = ("event", "version", "packages", "machine")
@@ -36,26 +36,36 @@ def begin(record: Record | MemoryRecord, header: Event, *, trials: int, accept_d
         _set_budget(record, History((first,)), trials)
         return 0
     new: dict[str, Any] = json.loads(json.dumps(header))
-    drifts = [at for at, event in enumerate(history.events) if event["event"] == "drift"]
-    old = history.events[drifts[-1]]["header"] if drifts else history.events[0]
-    differences = list(_differences(_question(old), _question(new)))
+    differences = list(_differences(_question(last_header(history)), _question(new)))
     if differences and not accept_drift:
-        raise RunError(
-            "\n".join(
-                [
-                    f"{record.path}:1: this run was begun as another",
-                    *(f"  {row}" for row in differences),
-                    *_copies(record.path.parent / "code", _question(old), _question(new)),
-                    "put it back, start a run in another folder, or go on with --accept-drift",
-                ]
-            )
-        )
+        raise _another(record.path, history, new, differences)
+    drifts = [at for at, event in enumerate(history.events) if event["event"] == "drift"]
     if accept_drift:
         record.append({"event": "drift", "header": new, "differences": differences})
     _set_budget(record, history, trials)
     if accept_drift:
         return len(history.events)
     return drifts[-1] if drifts else 0
+
+
+def check_header(path: Path, history: History, part: Event) -> None:
+    """Hold what is known of a header, ``part``, against that of the record at ``path``.
+
+    So that a run which was begun as another is told before anything is made for it; what ``part``
+    says nothing of, at any depth, is not compared. Raises :class:`RunError` with every difference.
+    """
+    if not history.events:
+        return
+    new: dict[str, Any] = json.loads(json.dumps(part))
+    old = _known(_question(last_header(history)), _question(new))
+    if differences := list(_differences(old, _question(new))):
+        raise _another(path, history, new, differences)
+
+
+def last_header(history: History) -> Event:
+    """The header that counts: of the first line, or of the last drift that was accepted."""
+    drifts = [event["header"] for event in history.events if event["event"] == "drift"]
+    return drifts[-1] if drifts else history.events[0] if history.events else {}
 
 
 def budget_on_record(history: History) -> int | None:
@@ -84,7 +94,27 @@ def _question(header: Event) -> dict[str, Any]:
     return kept
 
 
-def _copies(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+def _known(old: Any, new: Any) -> Any:
+    """What of ``old`` has a place in ``new``."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return old
+    return {key: _known(old.get(key), value) for key, value in new.items()}
+
+
+def _another(path: Path, history: History, new: Event, differences: list[str]) -> RunError:
+    return RunError(
+        "\n".join(
+            [
+                f"{path}:1: this run was begun as another",
+                *(f"  {row}" for row in differences),
+                *_copies(path.parent / "code", last_header(history), new),
+                "put it back, start a run in another folder, or go on with --accept-drift",
+            ]
+        )
+    )
+
+
+def _copies(folder: Path, old: Event, new: Event) -> Iterator[str]:
     """Where the code is that the run was begun with, of what has changed."""
     words = old.get("words") or {}
     files = ("space", "controller", "backbone")
