@@ -116,7 +116,7 @@ def _on_cluster(run: Run, there: Room | None) -> tuple[Run, Packed]:
     line: Event | None = None
     if ray.workers == "auto":
         told.append(f"{said(best, share)}: as many as the cluster has room for")
-        line = packing_line(best, share, Machine(0), asked=ray.gpus_per_trial)
+        line = packing_line(best, share, Machine(0), asked=(ray.cpus_per_trial, ray.gpus_per_trial))
     elif share and ray.gpus_per_trial == "auto":
         told.append(said(best, share))
     if share == 0 and proxy.device == "auto":
@@ -158,7 +158,7 @@ def pack(
     is_kept = False
     if asked != "auto":
         those: tuple[Packing, ...] = (as_set(run, asked, wanted, here),)
-    elif kept is not None and _is_same(kept, here, wanted):
+    elif kept is not None and _is_same(kept, here, wanted, run.settings.ray.cpus_per_trial):
         is_kept = True
         those = (as_kept(kept, run, here),)
     else:
@@ -180,9 +180,12 @@ def pack(
     line: Event | None = None
     if asked == "auto":
         told.append(said(best, share, tried) + (", as on record" if is_kept else ""))
-        line = None if is_kept else packing_line(best, share, here, tried, asked=wanted)
+        each = run.settings.ray.cpus_per_trial, wanted
+        line = None if is_kept else packing_line(best, share, here, tried, asked=each)
     elif best.workers < asked:
         told.append(f"{said(best, share)}: there are no GPUs for [ray] workers = {asked}")
+    elif not here.gpus and best.workers * best.threads > here.cores:
+        told.append(f"{said(best, share)}: they share {here.cores} cores, which makes each slower")
     elif share and wanted == "auto":
         told.append(said(best, share))
     if hidden:
@@ -225,9 +228,11 @@ def _wanted(run: Run, kept: Event | None) -> Share:
     return "auto" if share == 0 and (was_open or device == "cuda") else share
 
 
-def _is_same(kept: Event, machine: Machine, wanted: Share) -> bool:
+def _is_same(kept: Event, machine: Machine, wanted: Share, cpus: float) -> bool:
     """Whether what is on record was decided for such a machine, asked for so."""
     if (kept["cores"], kept["gpus"]) != (machine.cores, machine.gpus):
+        return False
+    if kept.get("cpus_asked", cpus) != cpus:
         return False
     if not machine.gpus:
         return True

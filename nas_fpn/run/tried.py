@@ -102,9 +102,14 @@ def try_all(those: Sequence[Packing], measure: TryOut) -> Tried:
 
 
 def packing_line(
-    best: Packing, share: float, machine: Machine, tried: Tried | None = None, *, asked: Share
+    best: Packing,
+    share: float,
+    machine: Machine,
+    tried: Tried | None = None,
+    *,
+    asked: tuple[float, Share],
 ) -> Event:
-    """The event "packing"; ``asked`` are the GPUs of a trial as the settings have them."""
+    """The event "packing"; ``asked`` are cores and GPUs of a trial as the settings have them."""
     tried = tried or Tried()
     measured: list[dict[str, Any]] = [
         {
@@ -119,7 +124,8 @@ def packing_line(
         "workers": best.workers,
         "threads": best.threads,
         "gpus_per_trial": share,
-        "gpus_asked": asked,
+        "cpus_asked": asked[0],
+        "gpus_asked": asked[1],
         "cores": machine.cores,
         "gpus": machine.gpus,
         "measured": measured,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray._private import ray_constants
 from ray._private.ray_logging import stdout_deduplicator
 from ray.tune.execution.tune_controller import TuneController
@@ -59,6 +60,7 @@ def session(
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
             settings |= {
                 "num_cpus": max(1, -int(-workers * resources["cpu"] // 1)),
+                "num_gpus": torch.cuda.device_count(),  # Ray's own count may miss some of them
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
@@ -144,8 +146,9 @@ def _loopback(*, on: bool) -> Iterator[None]:
 
 def _check(resources: Mapping[str, float], there: Mapping[str, float]) -> None:
     for name, needed in resources.items():
-        if needed > there.get(name.upper(), 0.0):
+        most = there.get(name.upper(), 0.0)
+        if needed > most:
             raise RunError(
-                f"[ray]: a trial takes {needed:g} {name.upper()}, but this machine has "
-                f"{there.get(name.upper(), 0.0):g}"
+                f"[ray]: a trial takes {needed:g} {name.upper()}, but this machine has {most:g}\n"
+                f"set {name}s_per_trial to at most {most:g}"
             )

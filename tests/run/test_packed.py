@@ -294,6 +294,26 @@ def test_files_and_records_from_before_auto_go_on_as_they_did() -> None:
     assert shares(run) == (4, 0.25, "cuda"), "that trials are on a GPU is said"
 
 
+def test_cores_of_a_trial_that_are_asked_for_otherwise_are_tried_anew() -> None:
+    _, first, _ = packed(run_of(), RATES)
+    assert first.line is not None
+    asked, rates = run_of(cpus_per_trial=2.0), {(1, 1): 5.0}
+    run, found, _ = packed(asked, rates, {"event": "run"}, first.line)
+    assert run.settings.ray.workers == 1
+    assert found.line is not None
+    assert found.line["cpus_asked"] == 2.0
+    _, found, seen = packed(asked, {}, {"event": "run"}, first.line, found.line)
+    assert (found.line, seen) == (None, [])
+    older = {key: value for key, value in first.line.items() if key != "cpus_asked"}
+    assert packed(asked, {}, {"event": "run"}, older)[1].line is None, "nobody knows"
+
+
+def test_more_trials_than_cores_are_said() -> None:
+    assert packed(run_of(workers=3), {})[1].text == (
+        "3 trials at a time on 1 thread each: they share 2 cores, which makes each slower"
+    )
+
+
 def test_a_trial_that_takes_several_cores_leaves_room_for_fewer() -> None:
     rates = {(4, 2): 5.0, (2, 4): 6.0, (1, 8): 1.0}
     run, _, seen = packed(run_of(cpus_per_trial=2.0), rates, machine=Machine(8))
