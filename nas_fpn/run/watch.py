@@ -19,6 +19,8 @@ from nas_fpn.search import Noted, Over, Paused, Reported, Told, trained
 
 __all__ = ["Watch", "watch_of"]
 
+QUIET = 20.0  # seconds of a stage after which a line says how far it is
+
 
 def watch_of(run: Run) -> "Watch":
     """What watches a run of these settings."""
@@ -49,6 +51,7 @@ class Watch:
         self.stage = "beginning"
         self._entries: dict[int, Entry] = {}
         self._began = 0.0
+        self._told = 0.0  # when a line last said how far a stage is
         self._ended: float | None = None
         self._until: float | None = None  # when the time that was asked for is over
         self._before = 0  # trained before this session
@@ -58,7 +61,7 @@ class Watch:
     def see(self, event: Event, *, now: float) -> str | None:
         """Take in one event; return the line that it is worth, if any."""
         if isinstance(event, Step):
-            return self._step(event)
+            return self._step(event, now=now)
         if isinstance(event, Packed):
             self.workers = max(event.workers, 1)
             return event.text
@@ -146,10 +149,17 @@ class Watch:
             for one in self._entries.values()
         )
 
-    def _step(self, step: Step) -> str | None:
+    def _step(self, step: Step, *, now: float) -> str | None:
+        if step.stage != self.stage:
+            self._told = now
         self.stage = step.stage
         self.done, self.total = step.done, step.total
-        return f"{step.stage}: done" if step.done == step.total else None
+        if step.done == step.total:
+            return f"{step.stage}: done"
+        if now - self._told < QUIET:
+            return None
+        self._told = now
+        return f"{step.stage}: {step.done} of {step.total}"
 
     def _begin(self, begun: Begun, *, now: float) -> str:
         self._entries = {entry.number: entry for entry in begun.entries}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.record import Entry, Outcome, Report
-from nas_fpn.run import Begun, Checked, Event, Look, Watch, rows
+from nas_fpn.run import Begun, Checked, Event, Look, Step, Watch, rows
 from nas_fpn.run.look import duration
 from nas_fpn.search import Asked, Over, Paused, Promoted, Reported, Told
 
@@ -157,3 +157,19 @@ def test_more_trials_than_were_planned_are_no_part_of_them() -> None:
 def test_durations_are_said_as_a_person_would() -> None:
     spoken = [duration(s) for s in (0.2, 89.4, 90, 7140, 7200, 86400)]
     assert spoken == ["0 s", "89 s", "2 min", "119 min", "2 h 0 min", "24 h 0 min"]
+
+
+def test_a_long_stage_says_now_and_then_how_far_it_is() -> None:
+    watch = Watch("ap")
+    steps = [(0.0, 0), (10.0, 50), (25.0, 100), (30.0, 120), (45.1, 150), (50.0, 200)]
+    lines = [watch.see(Step("warming up", done, 200), now=at) for at, done in steps]
+    assert lines == [
+        None,
+        None,
+        "warming up: 100 of 200",
+        None,
+        "warming up: 150 of 200",
+        "warming up: done",
+    ]
+    assert watch.see(Step("storing features", 0, 9), now=99.0) is None
+    assert watch.see(Step("storing features", 1, 9), now=100.0) is None
