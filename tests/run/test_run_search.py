@@ -25,7 +25,7 @@ from nas_fpn.run import (
     read_run,
     search_run,
 )
-from nas_fpn.run.search import trials_wanted
+from nas_fpn.run.ready import trials_wanted
 from nas_fpn.run.settings import spread_as
 from nas_fpn.search import Told
 from tests.run.smallest import SMALLEST
