@@ -30,7 +30,7 @@ SAYS = """# Speed of the proxy
 
 `python -m benchmarks.proxy steps packing ray`, then `--write`, made this file, with torch {torch}
 and Python {python} on {processor}, one thread unless it says otherwise. Batches of 16 scenes, the
-default backbone, the FCOS-like head with towers of one convolution. The machine had other work, so
+default backbone, the FCOS-like head with towers of one convolution. Machines are shared, so
 what is compared takes turns in one process, times are that process's own, figures are medians of
 the rounds, and ratios medians of the rounds' ratios (*alone* is the step over its ratio). Which box
 a point learns is known when the rounds begin, as it is after a first epoch.
@@ -68,8 +68,8 @@ channels first: what channels last gain. The last column is *alone* in bfloat16 
 PACKING = """
 ## Workers and threads
 
-Steps a second of all workers together, FPN at width 64, medians of three turns. This is wall time,
-and the machine had other work, which punishes threads that wait for one another most.
+Steps a second of all workers together, FPN at width 64, medians of three turns. This is wall time:
+other work on the machine would slow down threads most, which wait for one another.
 
 | px | workers | threads each | steps a second |
 | ---: | ---: | ---: | ---: |

@@ -161,7 +161,7 @@ def one(name: str, width: int, bank: Bank, settings: ProxySettings, block: int, 
         level: torch.randn(settings.batch_size, *bank.train.features[level].shape[1:]).to(device)
         for level in detector.neck.inputs
     }
-    by_itself = alone(detector, noise, precision=getattr(torch, settings.precision))
+    by_itself = alone(detector, noise, precision=settings.precision)
     with FlopCounterMode(display=False) as counter:
         by_itself()
     if device.type == "cuda":

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from nas_fpn.detect.boxes import make_grid
 from nas_fpn.detect.coco import read_coco
 from nas_fpn.detect.detector import Detector
 from nas_fpn.detect.losses import detection_losses
+from nas_fpn.detect.mixed import mixed_precision
 from nas_fpn.detect.one_stage import make_fcos
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.detect.targets import chosen_targets
@@ -37,6 +38,7 @@ PARTS = ("data", "neck", "head", "targets", "loss", "optimiser")
 CPU = torch.device("cpu")
 
 Row = dict[str, Any]
+Precision = Literal["float32", "bfloat16"]
 
 
 def machine() -> Row:
@@ -136,7 +138,7 @@ def one(name: str, width: int, bank: Bank, backbone: Backbone, images: Images, r
     others: dict[str, Callable[[], object]] = {
         "floor": alone(last, noise),
         "floor_first": alone(first, noise),
-        "bfloat16": alone(last, noise, precision=torch.bfloat16),
+        "bfloat16": alone(last, noise, precision="bfloat16"),
         "torchvision": torchvisions(architecture, bank, backbone, images, settings),
     }
     with FlopCounterMode(display=False) as counter:
@@ -186,16 +188,16 @@ def one(name: str, width: int, bank: Bank, backbone: Backbone, images: Images, r
 
 
 def alone(
-    detector: Detector, features: Mapping[int, Tensor], *, precision: torch.dtype = torch.float32
+    detector: Detector, features: Mapping[int, Tensor], *, precision: Precision = "float32"
 ) -> Callable[[], None]:
     """Forward and backward of neck and head on the same features, with a sum for a loss."""
     last = all(p.is_contiguous(memory_format=torch.channels_last) for p in _filters(detector))
     layout = torch.channels_last if last else torch.contiguous_format
     given = {level: feature.contiguous(memory_format=layout) for level, feature in features.items()}
-    (where, *_) = {feature.device.type for feature in features.values()}
+    (where, *_) = {feature.device for feature in features.values()}
 
     def run() -> None:
-        with torch.autocast(where, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+        with mixed_precision(where, precision):
             said, _ = detector(given)
         detector.zero_grad()
         (said.logits.sum() + said.distances.sum() + said.centreness.sum()).backward()
