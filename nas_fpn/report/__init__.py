@@ -1,6 +1,6 @@
 """Views of a run that can be made again from its record: tables and what they say."""
 
-from nas_fpn.report.answer import answer_json, answer_text, verdict
+from nas_fpn.report.answer import answer_json, answer_text, nothing_learnt, verdict
 from nas_fpn.report.bootstrap import Spread, image_weights, spread_of_gap
 from nas_fpn.report.calibrated import calibrated, fidelity_of, last_calibrated
 from nas_fpn.report.calibrated_text import (
@@ -97,6 +97,7 @@ __all__ = [
     "like_cost",
     "name_of",
     "noise_of",
+    "nothing_learnt",
     "open_run",
     "paired_gap",
     "proxy_checks",

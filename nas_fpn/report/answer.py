@@ -22,7 +22,7 @@ from nas_fpn.report.selection import Selection, selected
 from nas_fpn.report.table import COLUMNS, frame
 from nas_fpn.report.verdict import checked_on_test, proxy_checks
 
-__all__ = ["answer_json", "answer_text", "verdict"]
+__all__ = ["answer_json", "answer_text", "nothing_learnt", "verdict"]
 
 SHOWN = 20  # trials on a terminal, beyond the baselines
 LEARNT = 0.01  # AP of a neck that has begun to detect
@@ -129,21 +129,32 @@ def verdict(history: History, objective: str) -> str:
         f"{said};\nthe best of {counted(len(baselines), 'baseline')} is "
         f"{control.source.removeprefix('baseline:')} with {control_score:.4f}: "
         f"a difference of {score - control_score:+.4f}.\n"
-        f"{_nothing_learnt(objective, max(score, control_score))}"
+        f"{_with_line_end(nothing_learnt(history, objective))}"
         f"{_noise_said(history, objective, score - control_score)}\n"
         "The best of many is chosen on the val set that it is scored on. This ranks candidates; "
         "it does not\nshow that one is better."
     )
 
 
-def _nothing_learnt(objective: str, best: float) -> str:
-    """A line where no neck detects anything yet, whose order is chance; "" otherwise."""
-    if not objective.startswith("ap") or best >= LEARNT:
-        return ""
+def nothing_learnt(history: History, objective: str) -> str | None:
+    """What is to be said where no neck detects anything yet, and their order is chance."""
+    scores = [
+        entry.outcome.scores[objective]
+        for entry in history.entries
+        if entry.outcome is not None
+        and entry.outcome.state == "complete"
+        and objective in entry.outcome.scores
+    ]
+    if not scores or not objective.startswith("ap") or max(scores) >= LEARNT:
+        return None
     return (
         f"No neck has learnt to detect: none reaches {objective} {LEARNT:g}, and their order says "
-        "nothing. More steps in\n[proxy], or more minutes in [budget], are what is wanted.\n"
+        "nothing. More steps in\n[proxy], or more minutes in [budget], are what is wanted."
     )
+
+
+def _with_line_end(said: str | None) -> str:
+    return "" if said is None else f"{said}\n"
 
 
 def _noise_said(history: History, objective: str, gap: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from nas_fpn.lock import Lock
 from nas_fpn.record import Entry, History, Record, read_history
 from nas_fpn.record import Event as Line
-from nas_fpn.report import proxy_checks, trust_said
+from nas_fpn.report import nothing_learnt, proxy_checks, trust_said
 from nas_fpn.report.at_a_time import changed_workers
 from nas_fpn.run.best import export_best
 from nas_fpn.run.calibrate import keep_calibration
@@ -142,8 +142,9 @@ def _search(
             patience = clock.to_end if clock is not None else lambda: PATIENCE
             yield from followed(history_path, trained, views(ready.run), patience=patience)
     history = read_history(history_path)
-    if (trust := trust_said(history)) is not None:
-        yield Noted(trust)
+    for said in (nothing_learnt(history, run.settings.objectives[0]), trust_said(history)):
+        if said is not None:
+            yield Noted(said)
     best = export_best(ready.run, history, trainer, notes=ready.notes)
     yield from in_time(best, clock, run.folder)
 

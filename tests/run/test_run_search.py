@@ -27,7 +27,7 @@ from nas_fpn.run import (
 )
 from nas_fpn.run.ready import trials_wanted
 from nas_fpn.run.settings import spread_as
-from nas_fpn.search import Told
+from nas_fpn.search import Noted, Told
 from tests.run.smallest import SMALLEST
 
 TINY = (
@@ -81,6 +81,8 @@ def test_baselines_come_first_and_all_trials_end(searched: tuple[Path, list[Even
     (begun,) = [event for event in events if isinstance(event, Begun)]
     assert (begun.trials, begun.baselines, begun.entries) == (2, 2, ())
     assert "baseline fpn: width 64; p6, p7 cut" in begun.notes
+    (noted,) = [event.text for event in events if isinstance(event, Noted)]
+    assert noted.startswith("No neck has learnt to detect: none reaches ap 0.01")  # so few steps
 
 
 def test_the_first_line_holds_the_resolved_settings(searched: tuple[Path, list[Event]]) -> None:
