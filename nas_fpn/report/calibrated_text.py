@@ -37,6 +37,14 @@ def calibrated_text(event: Event) -> str:
 def calibrated_said(event: Event) -> str:
     """The choice and how far it is shown; or why there is none."""
     asked, reference = event["asked"], event["reference"]
+    if event.get("is_short"):
+        end, proxy = event["reached"]["reference"], event["reached"]["proxy"]
+        return (
+            "No fidelity is chosen: the reference is too short. End to end the necks reach "
+            f"{end:.4f} on average,\nin the proxy {proxy:.4f}: what has learnt less than it is to "
+            "judge ranks necks by how fast they learn.\nRaise reference_steps in [calibrate], "
+            "and calibrate again."
+        )
     if event["told_apart"] is False:
         why = "the data set is too small to tell these necks apart"
         more = _seeds_said(event)
@@ -107,6 +115,8 @@ def trust_said(history: History) -> str | None:
     )
     if event["told_apart"] is False:
         said += "\nToo little data to tell those necks apart even end to end."
+    elif event.get("is_short"):
+        said += "\nEnd to end they had learnt less than in the proxy: it says little."
     return said
 
 

@@ -24,6 +24,9 @@ __all__ = ["calibrated_steps", "measure", "timed_neck"]
 DRAWN = 25  # necks of the space
 USUAL, DEAR = 0.5, 0.9  # of them, by multiply-adds
 CALIBRATION = "calibration.json"
+SHORT = (
+    "calibrated, but the reference had learnt less than the proxy: the steps are not chosen by it"
+)
 
 
 def measure(
@@ -89,7 +92,8 @@ def calibrated_steps(run: Run) -> tuple[tuple[int, ...], int | None, str | None]
 
     A calibration of this proxy, beside ``run.toml``, forbids fewer steps than it found to rank as
     is asked; where it found none, the steps stay those of ``[proxy]``. Between the two stand the
-    fewest steps that do rank so; None where nobody knows, or none do.
+    fewest steps that do rank so; None where nobody knows, or none do. One whose reference was too
+    short narrows nothing.
 
     Raises:
         RunError: where the calibration cannot be read.
@@ -99,8 +103,11 @@ def calibrated_steps(run: Run) -> tuple[tuple[int, ...], int | None, str | None]
     if not path.is_file():
         return steps, None, None
     try:
-        found = _good(json.loads(bounded(path)), run)
-    except (KeyError, TypeError, ValueError) as fault:
+        event = json.loads(bounded(path))
+        if event.get("is_short"):
+            return steps, None, SHORT
+        found = _good(event, run)
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise RunError(
             f"{path}: no calibration that can be read: {fault}\nremove it, or make it anew: "
             + command_line("calibrate", run.folder)

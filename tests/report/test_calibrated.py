@@ -82,6 +82,15 @@ def diverged() -> Event:
     return event_of(rows[:-20], wanted=len(rows))
 
 
+def short() -> Event:
+    """Every neck scores less end to end than in the proxy; how they rank is as it was."""
+    rows = rows_of((0.001, 0.001, 0.001, 0.02))
+    for row in rows:
+        if row["label"] == LABELS[0]:
+            row["scores"] = {"ap": row["scores"]["ap"] - 0.2}
+    return event_of(rows)
+
+
 CASES: dict[str, Callable[[], Event]] = {
     "chosen": lambda: event_of(rows_of((0.001, 0.001, 0.001, 0.02))),
     "chosen_not_shown": lambda: event_of(rows_of((0.002, 0.004, 0.02, 0.004)), asked=0.7),
@@ -94,6 +103,7 @@ CASES: dict[str, Callable[[], Event]] = {
     ),
     "one_seed": lambda: event_of(rows_of((0.002, 0.002, 0.002, 0.002), seeds=1), seeds=1),
     "cut_and_diverged": diverged,
+    "short": short,
     "nothing": lambda: event_of([], wanted=128),
 }
 
@@ -116,6 +126,27 @@ def test_no_fidelity_is_chosen_where_even_the_reference_tells_nothing_apart() ->
     event = CASES["too_small"]()
     assert event["told_apart"] is False
     assert event["chosen"] is None
+
+
+def test_a_reference_that_has_learnt_less_than_the_proxy_chooses_nothing() -> None:
+    event, whole = CASES["short"](), CASES["chosen"]()
+    assert event["is_short"]
+    assert event["chosen"] is None
+    assert [one["tau"] for one in event["fidelities"]] == [
+        one["tau"] for one in whole["fidelities"]
+    ]
+    assert not whole["is_short"]
+    assert CASES["nothing"]()["reached"] is None
+    said = trust_said(History((run_of(), event)))
+    assert said is not None
+    assert said.endswith("\nEnd to end they had learnt less than in the proxy: it says little.")
+
+
+def test_only_necks_that_are_trained_both_ways_say_whether_the_reference_is_short() -> None:
+    rows = rows_of((0.001, 0.001, 0.001, 0.02))
+    lacking = [row for row in rows if row["label"] != LABELS[0] or row["neck"] == "neck0"]
+    reached = event_of(lacking)["reached"]
+    assert abs(reached["reference"] - reached["proxy"]) < 0.005  # of neck0 alone
 
 
 def run_of(**proxy: Any) -> Event:

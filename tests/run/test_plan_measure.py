@@ -65,6 +65,16 @@ def test_a_calibration_of_something_else_narrows_nothing(run: Run, part: str) ->
     assert steps_with(run, other) == (300, 200, 150, 100)
 
 
+def test_a_reference_that_was_too_short_narrows_nothing(run: Run) -> None:
+    found = calibration(run, {300: 0.5, 99: 0.9}, is_short=True)
+    assert steps_with(run, found) == (300, 200, 150, 100)
+    _, ranked, said = calibrated_steps(run)
+    assert ranked is None
+    assert said is not None
+    assert "had learnt less than the proxy" in said
+    assert steps_with(run, {**found, "is_short": False}) == (300, 200, 150, 100, 99)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"asked": 0.7}'])
 def test_a_file_that_is_no_calibration_is_a_message(run: Run, text: str) -> None:
     (run.folder / "calibration.json").write_text(text)
