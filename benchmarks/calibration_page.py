@@ -2,7 +2,9 @@
 
     nas-fpn calibrate runs/calibrate_shapes --minutes 25
     nas-fpn calibrate runs/calibrate_aquarium --minutes 34
-    python benchmarks/calibration_page.py runs/calibrate_shapes runs/calibrate_aquarium --write
+    nas-fpn calibrate runs/calibrate_aquarium_long --minutes 60 --workers 2
+    python benchmarks/calibration_page.py runs/calibrate_shapes runs/calibrate_aquarium \\
+        runs/calibrate_aquarium_long --write
 
 Trains nothing: it reads ``calibration.json`` and ``calibration.jsonl`` of the folders.
 """
