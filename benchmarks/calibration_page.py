@@ -1,9 +1,9 @@
-"""Writes benchmarks/results/calibration.md: what ``nas-fpn calibrate`` said of runs, and each neck.
+r"""Writes benchmarks/results/calibration.md: what ``nas-fpn calibrate`` said of runs, and necks.
 
     nas-fpn calibrate runs/calibrate_shapes --minutes 25
     nas-fpn calibrate runs/calibrate_aquarium --minutes 34
     nas-fpn calibrate runs/calibrate_aquarium_long --minutes 60 --workers 2
-    python benchmarks/calibration_page.py runs/calibrate_shapes runs/calibrate_aquarium \\
+    python benchmarks/calibration_page.py runs/calibrate_shapes runs/calibrate_aquarium \
         runs/calibrate_aquarium_long --write
 
 Trains nothing: it reads ``calibration.json`` and ``calibration.jsonl`` of the folders.
