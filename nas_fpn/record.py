@@ -130,6 +130,12 @@ class History:
     entries: tuple[Entry, ...] = ()
     torn: str | None = None
 
+    @property
+    def header(self) -> Event:
+        """The facts of the run: its first line, or the last that went on from a drift."""
+        drifts = [event["header"] for event in self.events if event["event"] == "drift"]
+        return drifts[-1] if drifts else self.events[0] if self.events else {}
+
 
 def objective_scores(objectives: tuple[str, ...], scores: Scores) -> dict[str, float]:
     """The objectives among ``scores``, turned so that larger is better in each.

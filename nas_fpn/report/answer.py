@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas_fpn.record import History
+from nas_fpn.record import Entry, History
 from nas_fpn.report.calibrated import last_calibrated
 from nas_fpn.report.calibrated_text import calibrated_json, trust_said
 from nas_fpn.report.confirmed import confirmed_json, confirmed_text, last_confirmed
@@ -106,13 +106,7 @@ def verdict(history: History, objective: str) -> str:
 
     Only trials that are ``complete`` compare; one that repeats a baseline is that baseline.
     """
-    complete = [
-        (entry.outcome.scores[objective], entry)
-        for entry in history.entries
-        if entry.outcome is not None
-        and entry.outcome.state == "complete"
-        and objective in entry.outcome.scores
-    ]
+    complete = _complete(history, objective)
     baselines = [pair for pair in complete if pair[1].is_baseline]
     found = [pair for pair in complete if not pair[1].is_baseline]
     if not found:
@@ -138,19 +132,24 @@ def verdict(history: History, objective: str) -> str:
 
 def nothing_learnt(history: History, objective: str) -> str | None:
     """What is to be said where no neck detects anything yet, and their order is chance."""
-    scores = [
-        entry.outcome.scores[objective]
-        for entry in history.entries
-        if entry.outcome is not None
-        and entry.outcome.state == "complete"
-        and objective in entry.outcome.scores
-    ]
+    scores = [score for score, _ in _complete(history, objective)]
     if not scores or not objective.startswith("ap") or max(scores) >= LEARNT:
         return None
     return (
         f"No neck has learnt to detect: none reaches {objective} {LEARNT:g}, and their order says "
         "nothing. More steps in\n[proxy], or more minutes in [budget], are what is wanted."
     )
+
+
+def _complete(history: History, objective: str) -> list[tuple[float, Entry]]:
+    """The scores of the trials that compare, and the trials."""
+    return [
+        (entry.outcome.scores[objective], entry)
+        for entry in history.entries
+        if entry.outcome is not None
+        and entry.outcome.state == "complete"
+        and objective in entry.outcome.scores
+    ]
 
 
 def _with_line_end(said: str | None) -> str:

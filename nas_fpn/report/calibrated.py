@@ -25,7 +25,7 @@ from nas_fpn.report.calibration import (
 
 __all__ = ["SMALL", "calibrated", "fidelity_of", "last_calibrated"]
 
-LEARNT = 0.9  # of what the necks reach in the proxy, that they are to reach at a reference
+LEAST = 0.9  # of what the necks reach in the proxy, that they are to reach at a reference
 SMALL = 0.05  # chance at which necks of a reference count as told apart
 OWN = ("evaluations", "threads", "device", "graphs")  # of the proxy, what moves no ranking
 
@@ -74,7 +74,7 @@ def calibrated(
     told = None if math.isnan(spread.p) else spread.p < SMALL
     own_label = str(about["fidelities"][0]["label"])
     reached = _reached(truth, _scores(rows, necks, own_label, objective))
-    is_short = reached is not None and reached[0] < LEARNT * reached[1]
+    is_short = reached is not None and reached[0] < LEAST * reached[1]
     return {
         "event": "calibrated",
         **about,
@@ -114,7 +114,7 @@ def last_calibrated(history: History) -> Event | None:
 def fidelity_of(event: Event, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The fidelity of a calibration that a run with these settings trains at; None: none of them.
 
-    ``settings`` are those on the first line of its record.
+    ``settings`` are those of its record's header.
     """
     if any(event[name] != settings.get(name) for name in ("data", "backbone")):
         return None

@@ -102,7 +102,7 @@ def trust_said(history: History) -> str | None:
     event = last_calibrated(history)
     if event is None:
         return None
-    one = fidelity_of(event, history.events[0].get("settings", {}))
+    one = fidelity_of(event, history.header.get("settings", {}))
     if one is None or one["tau"]["tau"] is None:
         return (
             "Trust: the proxy of this record was not calibrated, only other settings or data; "

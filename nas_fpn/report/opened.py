@@ -45,9 +45,7 @@ class Opened:
     @property
     def header(self) -> Mapping[str, Any]:
         """The facts of the run: its first line, or the last that went on from a drift."""
-        drifts = [event["header"] for event in self.history.events if event["event"] == "drift"]
-        first: list[Mapping[str, Any]] = [*self.history.events[:1], *drifts]
-        return first[-1] if first else {}
+        return self.history.header
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -34,9 +34,7 @@ def check_backbone(folder: Path, history: History, question: Question) -> None:
     Raises:
         RunError: where it is another, naming the copy of the old one.
     """
-    drifts = [event["header"] for event in history.events if event["event"] == "drift"]
-    header = drifts[-1] if drifts else history.events[0] if history.events else {}
-    known, path = header.get("backbone"), question.backbone_file
+    known, path = history.header.get("backbone"), question.backbone_file
     if path is None or question.backbone_source is None or known is None:
         return  # that there is one now and was none, or the other way round, the settings say
     if sha256(question.backbone_source).hexdigest() != known:

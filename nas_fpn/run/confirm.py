@@ -208,8 +208,7 @@ def _ended(line: Event, who: Contender, objective: str) -> str:
 
 def check_same(history: History, bank: Bank, words: Words) -> None:
     """Raise RunError unless the features and the words are those that the search had."""
-    drifts = [event["header"] for event in history.events if event["event"] == "drift"]
-    header = drifts[-1] if drifts else history.events[0]
+    header = history.header
     if header.get("bank") != bank.key:
         raise RunError(
             "data, backbone or [proxy] are not those that this run was searched with\n"

@@ -9,7 +9,7 @@ from nas_fpn.errors import RunError
 from nas_fpn.record import VERSION, Event, History, Record
 from nas_fpn.search.memory import MemoryRecord
 
-__all__ = ["PROXY_MAY_CHANGE", "begin", "budget_on_record", "check_header", "last_header"]
+__all__ = ["PROXY_MAY_CHANGE", "begin", "budget_on_record", "check_header"]
 
 # What may differ between the first session of a run and a later one.
 MAY_CHANGE = ("event", "version", "packages", "machine")
@@ -36,7 +36,7 @@ def begin(record: Record | MemoryRecord, header: Event, *, trials: int, accept_d
         _set_budget(record, History((first,)), trials)
         return 0
     new: dict[str, Any] = json.loads(json.dumps(header))
-    differences = list(_differences(_question(last_header(history)), _question(new)))
+    differences = list(_differences(_question(history.header), _question(new)))
     if differences and not accept_drift:
         raise _another(record.path, history, new, differences)
     drifts = [at for at, event in enumerate(history.events) if event["event"] == "drift"]
@@ -57,15 +57,9 @@ def check_header(path: Path, history: History, part: Event) -> None:
     if not history.events:
         return
     new: dict[str, Any] = json.loads(json.dumps(part))
-    old = _known(_question(last_header(history)), _question(new))
+    old = _known(_question(history.header), _question(new))
     if differences := list(_differences(old, _question(new))):
         raise _another(path, history, new, differences)
-
-
-def last_header(history: History) -> Event:
-    """The header that counts: of the first line, or of the last drift that was accepted."""
-    drifts = [event["header"] for event in history.events if event["event"] == "drift"]
-    return drifts[-1] if drifts else history.events[0] if history.events else {}
 
 
 def budget_on_record(history: History) -> int | None:
@@ -107,7 +101,7 @@ def _another(path: Path, history: History, new: Event, differences: list[str]) -
             [
                 f"{path}:1: this run was begun as another",
                 *(f"  {row}" for row in differences),
-                *_copies(path.parent / "code", last_header(history), new),
+                *_copies(path.parent / "code", history.header, new),
                 "put it back, start a run in another folder, or go on with --accept-drift",
             ]
         )

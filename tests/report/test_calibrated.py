@@ -192,6 +192,14 @@ def test_an_answer_says_that_another_proxy_was_calibrated() -> None:
     assert f"{said}\n" == golden.read_text(encoding="utf-8")
 
 
+def test_a_run_that_went_on_from_a_drift_is_judged_by_what_it_is_now() -> None:
+    event, now = CASES["chosen"](), run_of(steps=200)
+    drift = {"event": "drift", "header": now, "differences": []}
+    said = trust_said(History((run_of(), event, drift)))
+    assert said == trust_said(History((now, event)))
+    assert said != trust_said(History((run_of(), event)))
+
+
 def test_a_run_that_was_never_calibrated_says_nothing() -> None:
     history = History((run_of(),))
     assert trust_said(history) is None
