@@ -32,7 +32,6 @@ __all__ = [
     "Trial",
     "add_trial",
     "ask_event",
-    "objective_scores",
     "pause_event",
     "promote_event",
     "read_history",
@@ -135,19 +134,6 @@ class History:
         """The facts of the run: its first line, or the last that went on from a drift."""
         drifts = [event["header"] for event in self.events if event["event"] == "drift"]
         return drifts[-1] if drifts else self.events[0] if self.events else {}
-
-
-def objective_scores(objectives: tuple[str, ...], scores: Scores) -> dict[str, float]:
-    """The objectives among ``scores``, turned so that larger is better in each.
-
-    Raises KeyError with the first objective that is missing.
-
-    >>> objective_scores(("ap", "-latency_ms"), {"ap": 0.3, "ap50": 0.5, "latency_ms": 12.0})
-    {'ap': 0.3, '-latency_ms': -12.0}
-    """
-    return {
-        name: -scores[name[1:]] if name.startswith("-") else scores[name] for name in objectives
-    }
 
 
 def ask_event(entry: Entry) -> Event:

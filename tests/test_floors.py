@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "folder": 0,
     "lock": 0,
+    "objectives": 0,
     "record": 0,
     "strange": 0,
     "language": 0,

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from nas_fpn.record import Entry, objective_scores
+from nas_fpn.objectives import objective_scores
+from nas_fpn.record import Entry
 
 __all__ = ["best_entry", "front"]
 

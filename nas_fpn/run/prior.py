@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import Space, encode, find_neck, fit, parse, read_neck
-from nas_fpn.record import Genotype, objective_scores, read_history
+from nas_fpn.objectives import objective_scores
+from nas_fpn.record import Genotype, read_history
 from nas_fpn.run.question import Frame, named_file
 from nas_fpn.run.settings import Run
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from nas_fpn.language import Choice
-from nas_fpn.record import Genotype, Outcome, Trial, objective_scores
+from nas_fpn.objectives import objective_scores
+from nas_fpn.record import Genotype, Outcome, Trial
 
 __all__ = ["Controller", "Problem", "generator", "told"]
 

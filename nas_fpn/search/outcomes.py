@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas_fpn.errors import RunError
-from nas_fpn.record import CLOCKED, Entry, Outcome, Report, Scores, Trial, objective_scores
+from nas_fpn.objectives import objective_scores
+from nas_fpn.record import CLOCKED, Entry, Outcome, Report, Scores, Trial
 from nas_fpn.search.plan import Due, Plan
 
 __all__ = [
