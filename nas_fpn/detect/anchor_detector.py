@@ -26,7 +26,8 @@ class AnchorDetector(nn.Module):
     """Images (with a backbone) or features by level (without) to predictions and losses.
 
     What :class:`Detector` is for a head without anchors; ``image_size`` is the side of the
-    network's input, which the anchors scale with.
+    network's input, which the anchors scale with; ``anchor_size`` the side of the smallest in
+    pixels instead, see :func:`make_anchors`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class AnchorDetector(nn.Module):
         head: AnchorHead,
         *,
         image_size: int,
+        anchor_size: float | None = None,
         backbone: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -44,8 +46,15 @@ class AnchorDetector(nn.Module):
         self.neck = neck
         self.head = head
         self.image_size = image_size
-        strides = tuple(neck.strides)
-        self._anchors = KeptCells(partial(make_anchors, strides=strides, image_size=image_size))
+        self.anchor_size = anchor_size
+        self._anchors = KeptCells(
+            partial(
+                make_anchors,
+                strides=tuple(neck.strides),
+                image_size=image_size,
+                smallest=anchor_size,
+            )
+        )
 
     def forward(self, inputs: Tensor | Mapping[int, Tensor]) -> tuple[AnchorPredictions, Anchors]:
         """Predict for images [B, 3, S, S] in 0..1, or for features [B, C, H, W] by level."""
@@ -57,7 +66,7 @@ class AnchorDetector(nn.Module):
     @property
     def rule(self) -> tuple[object, ...]:
         """What decides, with the sizes of the pyramid, which box an anchor learns."""
-        return ("anchors", tuple(self.neck.strides), self.image_size)
+        return ("anchors", tuple(self.neck.strides), self.image_size, self.anchor_size)
 
     def assign(self, anchors: Anchors, boxes: Tensor, labels: Tensor) -> Tensor:
         """Which row of ``boxes`` each anchor learns, int64 [B, A], as :func:`match_anchors`."""

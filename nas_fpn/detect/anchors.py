@@ -2,8 +2,8 @@
 
 torchvision's sizes are made for images of 800 pixels: anchors from 32 to 512 for RetinaNet's P3..P7
 and Faster R-CNN's P2..P6, and FCOS' ranges of 64 to 512. Here the sizes go with the image, but not
-below 2.5 / 8 of those (as :func:`nas_fpn.detect.targets.size_ranges`: cells would be too coarse for
-them), and pyramids of other heights share the same ladder of sizes among their levels.
+below 2.5 / 8 of those (cells would be too coarse for them), and pyramids of other heights share the
+same ladder of sizes among their levels.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 
-__all__ = ["anchor_sides", "anchors", "default_boxes", "image_scale", "points"]
+__all__ = ["anchor_sides", "anchors", "default_boxes", "image_scale", "points", "squares"]
 
 PUBLISHED_SIZE = 800  # pixels
 SMALLEST = 32.0  # pixels at that size
@@ -30,22 +30,34 @@ def image_scale(image_size: int) -> float:
     return max(image_size / PUBLISHED_SIZE, LEAST)
 
 
+def squares(
+    levels: Sequence[int], image_size: int, *, smallest: float | None = None
+) -> tuple[int, ...]:
+    """The sides in pixels of FCOS' squares, one for each level: it learns boxes up to 8 of them.
+
+    At 800 pixels a side is the level's stride. Sides are even, since torchvision rounds half a
+    side, and double from level to level; rather too large than too small, as distances in small
+    sides are large numbers, which take long to learn. ``smallest`` is that of the finest level.
+
+    >>> squares((3, 4, 5), 800), squares((3, 4, 5), 128)
+    ((8, 16, 32), (4, 8, 16))
+    """
+    finest = 2 * math.ceil((smallest or 2 ** levels[0] * image_scale(image_size)) / 2)
+    return tuple(finest * 2 ** (level - levels[0]) for level in levels)
+
+
 def points(
     levels: Sequence[int], image_size: int, *, smallest: float | None = None
 ) -> tuple[AnchorGenerator, float]:
     """FCOS' points as anchors of one square for each level, and its radius of centre sampling.
 
-    torchvision's FCOS reads all from the side of the square: a level learns boxes with a reach of
-    4 to 8 sides, counts distances in sides, and samples ``radius`` sides around the centre. At
-    800 pixels a side is the level's stride and the radius 1.5; the radius stays 1.5 strides. Sides
-    are even, since torchvision rounds half a side, and double from level to level; rather too
-    large than too small, as distances in small sides are large numbers, which take long to learn.
-    ``smallest`` is the side of the finest level.
+    torchvision's FCOS reads all from the side of the square (see :func:`squares`): a level learns
+    boxes with a reach of 4 to 8 sides, counts distances in sides, and samples ``radius`` sides
+    around the centre. At 800 pixels the radius is 1.5; it stays 1.5 strides.
     """
-    stride = 2 ** levels[0]
-    finest = 2 * math.ceil((smallest or stride * image_scale(image_size)) / 2)
-    sides = tuple((finest * 2 ** (level - levels[0]),) for level in levels)
-    return AnchorGenerator(sides, ((1.0,),) * len(sides)), 1.5 * stride / finest
+    sides = squares(levels, image_size, smallest=smallest)
+    shapes = tuple((side,) for side in sides)
+    return AnchorGenerator(shapes, ((1.0,),) * len(sides)), 1.5 * 2 ** levels[0] / sides[0]
 
 
 def anchors(

@@ -63,15 +63,17 @@ def make_anchors(
     strides: Sequence[int],
     *,
     image_size: int,
+    smallest: float | None = None,
     device: torch.device | str = "cpu",
 ) -> Anchors:
     """The anchors of feature maps with ``sizes`` (height, width) and ``strides``, finest first.
 
     The smallest side of a level is 4 strides at an image of 800 px, as published, and goes with the
-    image as :func:`image_scale` says. Centres lie at the upper left corners of cells, as in
+    image as :func:`image_scale` says; or it is ``smallest`` pixels at the finest level, and doubles
+    from level to level as the strides do. Centres lie at the upper left corners of cells, as in
     torchvision.
     """
-    base = STRIDES * image_scale(image_size)
+    base = STRIDES * image_scale(image_size) if smallest is None else smallest / strides[0]
     levels = []
     for (height, width), stride in zip(sizes, strides, strict=True):
         sides = [base * stride * 2**octave for octave in OCTAVES]

@@ -20,6 +20,7 @@ __all__ = ["DenseHead", "Predictions", "Tower", "one_width", "start_convolutions
 
 Tower = Literal["coupled", "decoupled"]
 PRIOR = 0.01  # the probability that an untrained head gives each class (arXiv:1708.02002, 4.1)
+REACH = 2.0  # strides
 GROUPS = 32  # of GroupNorm at most, as in torchvision
 
 
@@ -44,6 +45,9 @@ class DenseHead(nn.Module):
     ``depth`` times 3x3 convolution, GroupNorm, ReLU at ``width`` channels; with ``depth=0`` the
     predictions are convolutions of the features themselves.
 
+    ``reach`` is the distance of the sides that boxes start with, in strides: objects are some
+    strides wide, and from smaller boxes a short training has far to go.
+
     ``in_channels`` has one entry per level, all equal, since the levels share the head. The
     weights come from ``seed`` alone; what does not touch ``in_channels`` is drawn first and
     is equal for heads that differ in it.
@@ -58,12 +62,15 @@ class DenseHead(nn.Module):
         width: int = 64,
         depth: int = 1,
         tower: Tower = "decoupled",
+        reach: float = REACH,
         seed: int = 0,
     ) -> None:
         super().__init__()
         channels = one_width(in_channels, levels)
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, but got {num_classes}")
+        if not reach > 0:
+            raise ValueError(f"reach must be above 0, but got {reach}")
         self.levels = tuple(levels)
         self.num_classes = num_classes
         self.class_tower = tower_of(channels, width, depth)
@@ -74,6 +81,7 @@ class DenseHead(nn.Module):
         self.centreness = nn.Conv2d(last, 1, 3, padding=1)
         start_convolutions(self, seed)
         nn.init.constant_(_bias(self.logits), -math.log((1 - PRIOR) / PRIOR))
+        nn.init.constant_(_bias(self.distances), reach + math.log(-math.expm1(-reach)))
 
     def forward(self, features: Sequence[Tensor]) -> Predictions:
         """Predict from one feature [B, C, H, W] per level, finest first."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nas_fpn.detect.anchors import squares
 from nas_fpn.detect.boxes import Grid
 
 __all__ = [
@@ -23,8 +24,7 @@ __all__ = [
     "without_padding",
 ]
 
-FRACTION = 0.08  # torchvision's level 3 ends at 64 px of an image of 800
-LEAST_STRIDES = 2.5  # below, boxes fall to levels too coarse to have a point inside them
+REACH = 8  # sides of its square, up to which a level learns boxes
 INFINITY = float("inf")
 BACKGROUND = -1
 
@@ -40,21 +40,24 @@ class Targets:
     boxes: Tensor
 
 
-def size_ranges(levels: Sequence[int], image_size: int) -> tuple[tuple[float, float], ...]:
+def size_ranges(
+    levels: Sequence[int], image_size: int, *, anchor_size: float | None = None
+) -> tuple[tuple[float, float], ...]:
     """For each level, the (least, most) reach in pixels of the boxes that it learns.
 
-    A box's reach at a point is the largest of its four distances. Level k ends at
-    0.08 · 2^(k-3) of the image's side, but not before 2.5 of its strides; the finest level begins
-    at 0, the coarsest has no end. At torchvision's image size of 800 these are its ranges.
+    A box's reach at a point is the largest of its four distances. A level ends at 8 sides of its
+    square (:func:`nas_fpn.detect.anchors.squares`), that of the finest ``anchor_size`` pixels; the
+    finest level begins at 0, the coarsest has no end. torchvision's ranges, as the detectors
+    trained end to end have them.
 
     >>> size_ranges((3, 4, 5), 800)
     ((0.0, 64.0), (64.0, 128.0), (128.0, inf))
     >>> size_ranges((3, 4, 5), 128)
-    ((0.0, 20.0), (20.0, 40.0), (40.0, inf))
+    ((0.0, 32.0), (32.0, 64.0), (64.0, inf))
     """
-    strides = max(FRACTION * image_size / 2**3, LEAST_STRIDES)
-    ends = [strides * 2.0**level for level in levels]
-    return tuple(zip([0.0, *ends[:-1]], [*ends[:-1], INFINITY], strict=True))
+    sides = squares(levels, image_size, smallest=anchor_size)
+    ends = [float(REACH * side) for side in sides[:-1]]
+    return tuple(zip([0.0, *ends], [*ends, INFINITY], strict=True))
 
 
 def assign_targets(

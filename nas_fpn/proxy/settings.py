@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from nas_fpn.detect.shapes import COUNTS
 from nas_fpn.proxy.url import Place, checked_url, is_url
 
-__all__ = ["BackboneSettings", "DataSettings", "ProxySettings"]
+__all__ = ["REACH", "BackboneSettings", "DataSettings", "ProxySettings"]
 
+REACH = 4.0  # squares of a level: what reach of [proxy] is where nothing says it
 Colour = tuple[float, float, float]
 
 
@@ -125,6 +126,14 @@ class ProxySettings(BaseModel):
     head_depth: int = Field(1, ge=0, description="convolutions of a tower of the head")
     tower: Literal["coupled", "decoupled"] = Field(
         "decoupled", description="one tower for classes and boxes, or one each"
+    )
+    anchor_size: float | None = Field(
+        None,
+        gt=0,
+        description="as in [detector]; absent: what stands there for a detector of this kind",
+    )
+    reach: float | None = Field(
+        None, gt=0, description="as in [detector], for fcos; absent: what stands there, or 4"
     )
     evaluations: int = Field(3, ge=1, description="scores reported on the way, the last at the end")
     views: int = Field(

@@ -13,16 +13,18 @@ from torch import Tensor, nn
 
 from nas_fpn.detect.anchor_detector import AnchorDetector
 from nas_fpn.detect.anchor_head import AnchorHead
+from nas_fpn.detect.anchors import squares
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.head import DenseHead
 from nas_fpn.detect.mixed import mixed_precision
+from nas_fpn.detect.targets import size_ranges
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
 from nas_fpn.proxy.checkpoint import Checkpoint
 from nas_fpn.proxy.feeding import Feed, Table, memory_of, placed
 from nas_fpn.proxy.graph import CudaRecorder, Recorder
 from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
-from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.settings import REACH, ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
 from nas_fpn.record import Report
 
@@ -183,20 +185,38 @@ def make_detector(
     seed: int,
     backbone: nn.Module | None = None,
 ) -> Detector | AnchorDetector:
-    """``neck`` with the settings' head, started from ``seed``; the same for proxy and benchmark."""
-    size = settings.image_size
-    head = (AnchorHead if settings.head == "retinanet" else DenseHead)(
+    """``neck`` with the settings' head, started from ``seed``; the same for proxy and benchmark.
+
+    Its levels learn boxes of the sizes that those of the detectors trained end to end do, and its
+    boxes start with sides as far away: where they do not, necks rank otherwise (docs/proxy.md).
+    """
+    size, smallest = settings.image_size, settings.anchor_size
+    if settings.head == "retinanet":
+        anchors = AnchorHead(
+            neck.out_channels,
+            num_classes,
+            levels=neck.levels,
+            width=settings.head_width,
+            depth=settings.head_depth,
+            tower=settings.tower,
+            seed=seed,
+        )
+        return AnchorDetector(
+            neck, anchors, image_size=size, anchor_size=smallest, backbone=backbone
+        )
+    side = squares(neck.levels, size, smallest=smallest)[0]
+    head = DenseHead(
         neck.out_channels,
         num_classes,
         levels=neck.levels,
         width=settings.head_width,
         depth=settings.head_depth,
         tower=settings.tower,
+        reach=(settings.reach or REACH) * side / neck.strides[0],
         seed=seed,
     )
-    if isinstance(head, AnchorHead):
-        return AnchorDetector(neck, head, image_size=size, backbone=backbone)
-    return Detector(neck, head, image_size=size, backbone=backbone)
+    ranges = size_ranges(neck.levels, size, anchor_size=smallest)
+    return Detector(neck, head, image_size=size, backbone=backbone, ranges=ranges)
 
 
 def pick_device(name: Literal["cpu", "cuda", "auto"]) -> torch.device:

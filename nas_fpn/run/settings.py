@@ -6,6 +6,7 @@ the record of a run does not depend on where its folder stands; :class:`Run` hol
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from pydantic_core import ErrorDetails
 from nas_fpn.detect.settings import DetectorSettings
 from nas_fpn.errors import RunError, command_line
 from nas_fpn.proxy.own_backbone import own_file
-from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
+from nas_fpn.proxy.settings import REACH, BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.proxy.url import is_url
 from nas_fpn.run.budget_settings import BudgetSettings, LimitSettings, SoftConstraintSettings
 from nas_fpn.run.calibrate_settings import CalibrateSettings
@@ -35,6 +36,7 @@ __all__ = ["Run", "RunSettings", "changed", "read_run", "spread_as"]
 MOST_BYTES = 1 << 18  # of a run.toml
 MOST_THREADS = 1 << 12
 MOST_RUNGS = 10
+BOXES = ("anchor_size", "reach")  # of [proxy]: what is absent there is that of [detector]
 NO_GPUS = (
     'device = "cuda" in [proxy], but gpus_per_trial = 0 in [ray] gives trials none; set "auto"'
 )
@@ -53,6 +55,22 @@ def _lacks_gpus(proxy: ProxySettings, ray: RaySettings) -> bool:
     """
     measured = ray.workers == "auto" and ray.address == "local"
     return proxy.device == "cuda" and bool(ray.workers) and not (measured or ray.gpus_per_trial)
+
+
+def _as_detected(proxy: ProxySettings, detector: DetectorSettings) -> ProxySettings:
+    """The proxy with the sizes and first sides of the detector's boxes, where it says none itself.
+
+    Those of a detector of its kind; of another, as that would be without any said.
+    """
+    alike = detector.kind == proxy.head
+    boxes = {"anchor_size": detector.anchor_size if alike else None, "reach": REACH}
+    if alike and detector.reach > 0:
+        boxes["reach"] = detector.reach
+    fields = dict(proxy)
+    return ProxySettings.model_construct(
+        _fields_set=proxy.model_fields_set,
+        **{**fields, **{name: size for name, size in boxes.items() if fields[name] is None}},
+    )
 
 
 class RunSettings(BaseModel):
@@ -117,6 +135,11 @@ class RunSettings(BaseModel):
     def _workers_have_the_device(self) -> Self:
         if _lacks_gpus(self.proxy, self.ray):
             raise ValueError(NO_GPUS)
+        return self
+
+    @model_validator(mode="after")
+    def _proxy_learns_boxes_as_the_detector(self) -> Self:
+        object.__setattr__(self, "proxy", _as_detected(self.proxy, self.detector))  # being made
         return self
 
     @model_validator(mode="after")
@@ -309,7 +332,8 @@ def _as_begun(settings: RunSettings, record: Path) -> RunSettings:
         header = decoded(line)
         plan, begun = header.get("plan") or {}, header.get("settings") or {}
         steps, most = plan.get("steps"), plan.get("most_steps")
-        threads = begun.get("proxy", {}).get("threads")
+        was = dict(begun.get("proxy", {}))
+        threads = was.get("threads")
         was_auto = header.get("machine", {}).get("ray", {}).get("workers") == "auto"
         halving = begun.get("halving") or {}
         form = "promote" if halving.get("promotes") else "stop"
@@ -321,6 +345,9 @@ def _as_begun(settings: RunSettings, record: Path) -> RunSettings:
         proxy["steps"] = steps
     if was_auto and isinstance(threads, int) and 0 < threads <= MOST_THREADS:
         proxy["threads"] = threads
+    for name in BOXES:
+        if name in was and name not in settings.proxy.model_fields_set and _is_side(was[name]):
+            proxy[name] = was[name]
     budget: dict[str, Any] = {}
     if settings.budget.halving == "auto":
         budget["halving"] = "none"
@@ -332,6 +359,13 @@ def _as_begun(settings: RunSettings, record: Path) -> RunSettings:
             "budget": settings.budget.model_copy(update=budget),
         }
     )
+
+
+def _is_side(value: object) -> bool:
+    """Whether a length of boxes, of a record, is one; None: by the image size."""
+    if value is None:
+        return True
+    return isinstance(value, (int, float)) and value is not True and 0 < value < math.inf
 
 
 def _has_room(steps: int, eta: object, count: int) -> bool:

@@ -38,7 +38,7 @@ def _rows() -> Iterator[str]:
         yield f"[{key}]" if description is None else f"{f'[{key}]':<{COLUMN}}# {description}"
         if isinstance(table, BaseModel):
             for inner, field in type(table).model_fields.items():
-                yield _row(inner, getattr(table, inner), _meaning(field))
+                yield _row(inner, getattr(type(table)(), inner), _meaning(field))
 
 
 def _meaning(field: FieldInfo) -> str:

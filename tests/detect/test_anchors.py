@@ -1,6 +1,7 @@
 """Anchors: torchvision's own at its image size and levels, and in proportion elsewhere."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -57,8 +58,13 @@ def test_ranges_of_fcos_leave_no_gap_and_go_with_those_of_the_proxy(
     cells = [cell[0].tolist() for cell in generator.cell_anchors]
     assert cells == [[-s / 2, -s / 2, s / 2, s / 2] for s in sides], "torchvision rounds nothing"
     assert radius * sides[0] == pytest.approx(1.5 * 2 ** levels[0])
-    for side, (_, end) in zip(sides[:-1], size_ranges(levels, image_size), strict=False):
-        assert 0.99 <= 8 * side / end <= 1.6 or sides[0] == 2, "no even side is smaller"
+    ends = [end for _, end in size_ranges(levels, image_size)]
+    assert ends == [*(8 * side for side in sides[:-1]), math.inf]
+    larger, _ = points(levels, image_size, smallest=9.5)
+    assert larger.sizes[0] == (10,)
+    assert size_ranges(levels, image_size, anchor_size=9.5)[:-1] == tuple(
+        (4 * side if place else 0, 8 * side) for place, (side,) in enumerate(larger.sizes[:-1])
+    )
 
 
 @pytest.mark.parametrize("num_levels", [1, 3, 6])

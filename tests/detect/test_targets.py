@@ -189,7 +189,7 @@ def test_ranges_scale_with_the_image_and_follow_the_level() -> None:
 
 
 def test_a_small_image_does_not_push_boxes_to_levels_without_a_point_inside() -> None:
-    assert size_ranges((3, 4, 5), 64) == ((0.0, 20.0), (20.0, 40.0), (40.0, math.inf))
+    assert size_ranges((3, 4, 5), 64) == ((0.0, 32.0), (32.0, 64.0), (64.0, math.inf))
 
 
 def test_distances_and_boxes_are_inverse() -> None:
