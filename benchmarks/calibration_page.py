@@ -1,10 +1,11 @@
 r"""Writes benchmarks/results/calibration.md: what ``nas-fpn calibrate`` said of runs, and necks.
 
-    nas-fpn calibrate runs/calibrate_shapes --minutes 25
-    nas-fpn calibrate runs/calibrate_aquarium --minutes 34
-    nas-fpn calibrate runs/calibrate_aquarium_long --minutes 60 --workers 2
-    python benchmarks/calibration_page.py runs/calibrate_shapes runs/calibrate_aquarium \
-        runs/calibrate_aquarium_long --write
+    nas-fpn calibrate runs/calibrate_shapes --minutes 60 --workers 2
+    nas-fpn calibrate runs/calibrate_aquarium --minutes 100 --workers 2
+    python benchmarks/calibration_page.py runs/calibrate_shapes runs/calibrate_aquarium --write
+
+``before/…`` are the same questions as commit 5e1c4ef answered them, whose proxy learned boxes of
+other sizes than the detector: made there, and named by ``--as``.
 
 Trains nothing: it reads ``calibration.json`` and ``calibration.jsonl`` of the folders.
 """
@@ -39,6 +40,12 @@ def main() -> None:
         f"{' '.join(names)} --write` made the page. {processor()}, one thread, on a machine that "
         "had much other work: CPU seconds are larger than on an idle one.",
     ]
+    if any(name.startswith("before/") for name in names):
+        lines += [
+            "",
+            "`before/…`: the same questions at commit 5e1c4ef, whose proxy learned boxes of other "
+            "sizes at its levels than the detector, and started them elsewhere.",
+        ]
     for folder, name in zip(given.folders, names, strict=True):
         lines += ["", f"## {name}", "", *_section(folder)]
     text = "\n".join([*lines, ""])

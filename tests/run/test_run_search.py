@@ -81,8 +81,15 @@ def test_baselines_come_first_and_all_trials_end(searched: tuple[Path, list[Even
     (begun,) = [event for event in events if isinstance(event, Begun)]
     assert (begun.trials, begun.baselines, begun.entries) == (2, 2, ())
     assert "baseline fpn: width 64; p6, p7 cut" in begun.notes
+
+
+def test_a_search_in_which_no_neck_learns_says_so_at_its_end(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "mine")
+    points = TINY.replace("head_width = 16", "head_width = 16\nreach = 0.01")  # boxes are specks
+    (folder / "run.toml").write_text(points)
+    events = list(search_run(read_run(folder)))
     (noted,) = [event.text for event in events if isinstance(event, Noted)]
-    assert noted.startswith("No neck has learnt to detect: none reaches ap 0.01")  # so few steps
+    assert noted.startswith("No neck has learnt to detect: none reaches ap 0.01")
 
 
 def test_the_first_line_holds_the_resolved_settings(searched: tuple[Path, list[Event]]) -> None:
