@@ -20,7 +20,6 @@ __all__ = ["DenseHead", "Predictions", "Tower", "one_width", "start_convolutions
 
 Tower = Literal["coupled", "decoupled"]
 PRIOR = 0.01  # the probability that an untrained head gives each class (arXiv:1708.02002, 4.1)
-REACH = 2.0  # strides
 GROUPS = 32  # of GroupNorm at most, as in torchvision
 
 
@@ -62,7 +61,7 @@ class DenseHead(nn.Module):
         width: int = 64,
         depth: int = 1,
         tower: Tower = "decoupled",
-        reach: float = REACH,
+        reach: float = 2.0,
         seed: int = 0,
     ) -> None:
         super().__init__()

@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nas_fpn.detect.head import Tower
 from nas_fpn.detect.roi import LevelRule
 
-__all__ = ["DetectorSettings", "Kind", "label_offset"]
+__all__ = ["REACH", "DetectorSettings", "Kind", "label_offset"]
 
 Kind = Literal["fcos", "retinanet", "ssd", "faster_rcnn", "fast_rcnn"]
 
+REACH: Final = 4.0  # where nothing says another, in [detector] and in [proxy]
 TOWERS: Final = ("fcos", "retinanet")
 PROPOSING: Final = ("faster_rcnn",)
 TWO_STAGE: Final = ("faster_rcnn", "fast_rcnn")
@@ -67,7 +68,7 @@ class DetectorSettings(BaseModel):
         None, description='norms of the towers; absent: "group" for fcos, "none" for retinanet'
     )
     reach: float = Field(
-        4.0,
+        REACH,
         ge=0,
         description="distance of the sides that boxes start with, in squares of their level; "
         "torchvision: 0, where a half of them has no gradient",

@@ -24,7 +24,7 @@ __all__ = [
     "without_padding",
 ]
 
-REACH = 8  # sides of its square, up to which a level learns boxes
+SIDES = 8  # of its square, up to which a level learns boxes
 INFINITY = float("inf")
 BACKGROUND = -1
 
@@ -56,7 +56,7 @@ def size_ranges(
     ((0.0, 32.0), (32.0, 64.0), (64.0, inf))
     """
     sides = squares(levels, image_size, smallest=anchor_size)
-    ends = [float(REACH * side) for side in sides[:-1]]
+    ends = [float(SIDES * side) for side in sides[:-1]]
     return tuple(zip([0.0, *ends], [*ends, INFINITY], strict=True))
 
 

@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from nas_fpn.detect.shapes import COUNTS
 from nas_fpn.proxy.url import Place, checked_url, is_url
 
-__all__ = ["REACH", "BackboneSettings", "DataSettings", "ProxySettings"]
+__all__ = ["BackboneSettings", "DataSettings", "ProxySettings"]
 
-REACH = 4.0  # squares of a level: what reach of [proxy] is where nothing says it
 Colour = tuple[float, float, float]
 
 
@@ -146,3 +145,12 @@ class ProxySettings(BaseModel):
     graphs: bool = Field(
         True, description="on a CUDA device: replay a step captured once instead of launching it"
     )
+
+    @model_validator(mode="after")
+    def _reach_belongs_to_fcos(self) -> Self:
+        if self.reach is not None and self.head != "fcos":
+            raise ValueError(
+                f'reach is an option of "fcos", but head is "{self.head}"; leave it out, or set '
+                'head to "fcos"'
+            )
+        return self

@@ -6,6 +6,7 @@ same weights, and each step sees the same images in the same views, whatever the
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from nas_fpn.detect.anchors import squares
 from nas_fpn.detect.detector import Detector, Pyramid
 from nas_fpn.detect.head import DenseHead
 from nas_fpn.detect.mixed import mixed_precision
+from nas_fpn.detect.settings import REACH
 from nas_fpn.detect.targets import size_ranges
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.bank import Bank, Split
@@ -24,7 +26,7 @@ from nas_fpn.proxy.checkpoint import Checkpoint
 from nas_fpn.proxy.feeding import Feed, Table, memory_of, placed
 from nas_fpn.proxy.graph import CudaRecorder, Recorder
 from nas_fpn.proxy.optimise import Schedule, draw_order, optimise
-from nas_fpn.proxy.settings import REACH, ProxySettings
+from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.validate import Batch, validate
 from nas_fpn.record import Report
 
@@ -191,30 +193,21 @@ def make_detector(
     boxes start with sides as far away: where they do not, necks rank otherwise (docs/proxy.md).
     """
     size, smallest = settings.image_size, settings.anchor_size
-    if settings.head == "retinanet":
-        anchors = AnchorHead(
-            neck.out_channels,
-            num_classes,
-            levels=neck.levels,
-            width=settings.head_width,
-            depth=settings.head_depth,
-            tower=settings.tower,
-            seed=seed,
-        )
-        return AnchorDetector(
-            neck, anchors, image_size=size, anchor_size=smallest, backbone=backbone
-        )
-    side = squares(neck.levels, size, smallest=smallest)[0]
-    head = DenseHead(
+    sides = (settings.reach or REACH) * squares(neck.levels, size, smallest=smallest)[0]  # pixels
+    dense = partial(DenseHead, reach=sides / neck.strides[0])
+    kind: Callable[..., AnchorHead | DenseHead]
+    kind = AnchorHead if settings.head == "retinanet" else dense
+    head = kind(
         neck.out_channels,
         num_classes,
         levels=neck.levels,
         width=settings.head_width,
         depth=settings.head_depth,
         tower=settings.tower,
-        reach=(settings.reach or REACH) * side / neck.strides[0],
         seed=seed,
     )
+    if isinstance(head, AnchorHead):
+        return AnchorDetector(neck, head, image_size=size, anchor_size=smallest, backbone=backbone)
     ranges = size_ranges(neck.levels, size, anchor_size=smallest)
     return Detector(neck, head, image_size=size, backbone=backbone, ranges=ranges)
 

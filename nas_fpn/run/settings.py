@@ -16,10 +16,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from nas_fpn.detect.settings import DetectorSettings
+from nas_fpn.detect.settings import REACH, DetectorSettings
 from nas_fpn.errors import RunError, command_line
 from nas_fpn.proxy.own_backbone import own_file
-from nas_fpn.proxy.settings import REACH, BackboneSettings, DataSettings, ProxySettings
+from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.proxy.url import is_url
 from nas_fpn.run.budget_settings import BudgetSettings, LimitSettings, SoftConstraintSettings
 from nas_fpn.run.calibrate_settings import CalibrateSettings
@@ -58,18 +58,17 @@ def _lacks_gpus(proxy: ProxySettings, ray: RaySettings) -> bool:
 
 
 def _as_detected(proxy: ProxySettings, detector: DetectorSettings) -> ProxySettings:
-    """The proxy with the sizes and first sides of the detector's boxes, where it says none itself.
+    """The proxy with the sizes and first sides of the detector's boxes, where it sets none itself.
 
     Those of a detector of its kind; of another, as that would be without any said.
     """
     alike = detector.kind == proxy.head
-    boxes = {"anchor_size": detector.anchor_size if alike else None, "reach": REACH}
-    if alike and detector.reach > 0:
-        boxes["reach"] = detector.reach
-    fields = dict(proxy)
+    boxes: dict[str, float | None] = {"anchor_size": detector.anchor_size if alike else None}
+    if proxy.head == "fcos":  # a softplus is above 0
+        boxes["reach"] = detector.reach if alike and detector.reach > 0 else REACH
+    own = {k: value for k, value in dict(proxy).items() if k in proxy.model_fields_set}
     return ProxySettings.model_construct(
-        _fields_set=proxy.model_fields_set,
-        **{**fields, **{name: size for name, size in boxes.items() if fields[name] is None}},
+        _fields_set=proxy.model_fields_set, **{**dict(proxy), **boxes, **own}
     )
 
 
@@ -345,9 +344,9 @@ def _as_begun(settings: RunSettings, record: Path) -> RunSettings:
         proxy["steps"] = steps
     if was_auto and isinstance(threads, int) and 0 < threads <= MOST_THREADS:
         proxy["threads"] = threads
-    for name in BOXES:
-        if name in was and name not in settings.proxy.model_fields_set and _is_side(was[name]):
-            proxy[name] = was[name]
+    unset = set(BOXES) - settings.proxy.model_fields_set
+    if was.get("head") == settings.proxy.head:
+        proxy |= {k: was[k] for k in sorted(unset) if k in was and _is_side(was[k])}
     budget: dict[str, Any] = {}
     if settings.budget.halving == "auto":
         budget["halving"] = "none"

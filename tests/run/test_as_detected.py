@@ -14,6 +14,7 @@ from torch.nn import functional
 from nas_fpn.detect import build_detector
 from nas_fpn.detect.cell_anchors import make_anchors
 from nas_fpn.detect.detector import Detector
+from nas_fpn.errors import RunError
 from nas_fpn.language import parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.train import make_detector
@@ -92,7 +93,7 @@ def test_what_proxy_says_itself_counts_and_another_kind_says_nothing() -> None:
     own = RunSettings.model_validate({"detector": detector, "proxy": {"anchor_size": 4}}).proxy
     assert (own.anchor_size, own.reach) == (4, 2)
     other = RunSettings.model_validate({"detector": detector, "proxy": {"head": "retinanet"}})
-    assert (other.proxy.anchor_size, other.proxy.reach) == (None, 4)
+    assert (other.proxy.anchor_size, other.proxy.reach) == (None, None)
     none = RunSettings.model_validate({"detector": {"reach": 0}}).proxy  # a softplus is above 0
     assert (none.anchor_size, none.reach) == (None, 4)
 
@@ -111,15 +112,38 @@ def test_a_detector_changed_later_changes_the_proxy_before_a_record_and_not_afte
     later = read_run(tmp_path).settings
     assert (later.detector.anchor_size, later.detector.reach) == (6, 4)
     assert (later.proxy.anchor_size, later.proxy.reach) == (8, 2)
+    again = changed(read_run(tmp_path), {"seed": 1}, where="--set").settings.proxy
+    assert (again.anchor_size, again.reach) == (8, 2)
     (tmp_path / "run.toml").write_text("[proxy]\nanchor_size = 6\nreach = 3\n")
     own = read_run(tmp_path).settings.proxy
     assert (own.anchor_size, own.reach) == (6, 3), "written: whoever goes on refuses it"
 
 
+def test_a_run_begun_with_sizes_by_the_image_keeps_them(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("")
+    header = {"event": "run", "settings": read_run(tmp_path).settings.model_dump(mode="json")}
+    (tmp_path / "history.jsonl").write_text(json.dumps(header) + "\n")
+    (tmp_path / "run.toml").write_text("[detector]\nanchor_size = 8\n")
+    later = read_run(tmp_path)
+    assert later.settings.proxy.anchor_size is None
+    assert changed(later, {"seed": 1}, where="--set").settings.proxy.anchor_size is None
+
+
+def test_a_reach_without_fcos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('[proxy]\nhead = "retinanet"\nreach = 2\n')
+    with pytest.raises(RunError) as fault:
+        read_run(tmp_path)
+    assert str(fault.value).splitlines()[1:] == [
+        '  proxy: reach is an option of "fcos", but head is "retinanet"; leave it out, or set head '
+        'to "fcos"'
+    ]
+
+
 @pytest.mark.parametrize("side", ["8", -1, True, [8], 1e999])
 def test_a_record_that_says_no_length_is_not_taken(tmp_path: Path, side: object) -> None:
     (tmp_path / "run.toml").write_text("[detector]\nanchor_size = 6\n")
-    header = {"event": "run", "settings": {"proxy": {"anchor_size": side, "reach": side}}}
+    proxy = {"head": "fcos", "anchor_size": side, "reach": side}
+    header = {"event": "run", "settings": {"proxy": proxy}}
     (tmp_path / "history.jsonl").write_text(json.dumps(header) + "\n")
-    proxy = read_run(tmp_path).settings.proxy
-    assert (proxy.anchor_size, proxy.reach) == (6, 4)
+    kept = read_run(tmp_path).settings.proxy
+    assert (kept.anchor_size, kept.reach) == (6, 4)
