@@ -2,7 +2,7 @@
 
 from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.bank import Bank, Split, open_bank
-from nas_fpn.proxy.building import Built, build_bank
+from nas_fpn.proxy.building import Built, Fold, build_bank
 from nas_fpn.proxy.checkpoint import Checkpoint, checkpoint_file, keep_only
 from nas_fpn.proxy.feeding import let_go
 from nas_fpn.proxy.packing import Packing, best_packing, candidate_packings, measure_packing
@@ -20,6 +20,7 @@ __all__ = [
     "Built",
     "Checkpoint",
     "DataSettings",
+    "Fold",
     "Images",
     "Packing",
     "ProxySettings",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 
 from nas_fpn.detect.dataset import Dataset, take, to_coco
-from nas_fpn.detect.images import open_image
 from nas_fpn.errors import DataError
 from nas_fpn.proxy.backbone import Backbone
 from nas_fpn.proxy.bank import VERSION
 from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.sources import Batch, Source, batches, spread_evenly
 from nas_fpn.proxy.streaming import Layout, Places, put, streamed_file
-from nas_fpn.proxy.views import VIEWS, Seen, View, see
+from nas_fpn.proxy.views import VIEWS, Seen
 
-__all__ = ["Built", "build_bank"]
+__all__ = ["Built", "Fold", "build_bank"]
 
-BATCH = 8  # images through the backbone at once: its early features are large
 MEASURED = 256  # train images that mean and spread are measured on
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FLAT = 1e-6  # a channel with less spread is constant, and is not divided by it
 
 ByLevel = Mapping[int, Tensor]
+_Scales = dict[int, tuple[Tensor, Tensor]]  # mean and std [C] by level
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,18 @@ class Built:
     path: Path
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """Images of train, by their places in it, and the backbone that gives their features."""
+
+    backbone: Backbone
+    images: tuple[int, ...]
+
+
 def build_bank(
     folder: Path,
     *,
-    backbone: Backbone,
+    backbone: Backbone | Sequence[Fold],
     train: Dataset,
     val: Dataset,
     test: Dataset,
@@ -54,6 +62,11 @@ def build_bank(
     the boxes, the image size, the views and the dtype. Train is stored in the first
     ``settings.views`` of ``VIEWS``, val and test as they are. Channels are standardised by the
     mean and spread of the train images as they are (of 256 of them, if there are more).
+
+    Several folds hold each image of train once: its features are those of its own fold's backbone,
+    standardised by the mean and spread of that fold's images. Val and test are seen by the backbone
+    of the first fold, and the bank's mean and spread are that one's.
+
     Works where the backbone is, and leaves it in the mode it was in; memory holds one batch.
     Raises ``DataError`` for an image that cannot be decoded and for train without any box.
     """
@@ -62,56 +75,49 @@ def build_bank(
     if not train.categories == val.categories == test.categories:
         raise ValueError("train, val and test must have the same categories in the same order")
     sources = {
-        "train": _Source(train, VIEWS[: settings.views], settings.image_size),
-        "val": _Source(val, VIEWS[:1], settings.image_size),
-        "test": _Source(test, VIEWS[:1], settings.image_size),
+        "train": Source(train, VIEWS[: settings.views], settings.image_size),
+        "val": Source(val, VIEWS[:1], settings.image_size),
+        "test": Source(test, VIEWS[:1], settings.image_size),
     }
-    key = _key(backbone, sources, settings)
+    folds = _folds(backbone, len(train.images))
+    key = _key(folds, sources, settings)
     path = folder / f"bank-{key[:16]}.safetensors"
-    sample = _Source(_sample(train, MEASURED), VIEWS[:1], settings.image_size)
-    total = sample.rows + sum(source.rows for source in sources.values())
+    samples = [
+        Source(spread_evenly(take(train, fold.images), MEASURED), VIEWS[:1], settings.image_size)
+        for fold in folds
+    ]
+    total = sum(source.rows for source in (*samples, *sources.values()))
     if not path.is_file():
-        mode, done = backbone.training, 0
-        backbone.eval()
+        modes, done = [fold.backbone.training for fold in folds], 0
+        for fold in folds:
+            fold.backbone.eval()
         try:
-            moments = _Moments()
-            for batch in _batches(sample):
-                moments.add(_features(backbone, batch))
-                yield Built(done := done + len(batch.seen), total, path)
-            facts = _facts(backbone, train, settings) | {"key": key}
-            for count in _write(path, backbone, sources, moments=moments, facts=facts):
+            scales: list[_Scales] = []
+            for fold, sample in zip(folds, samples, strict=True):
+                moments = _Moments()
+                for batch in batches(sample):
+                    moments.add(_features(fold.backbone, batch.seen))
+                    yield Built(done := done + len(batch.seen), total, path)
+                scales.append({level: moments.of(level) for level in fold.backbone.levels})
+            facts = _facts(folds[0].backbone, train, settings) | {"key": key}
+            for count in _write(path, folds, sources, scales=scales, facts=facts):
                 done += count
                 if done < total:  # the last value follows when the file has its name
                     yield Built(done, total, path)
         finally:
-            backbone.train(mode)
+            for fold, mode in zip(folds, modes, strict=True):
+                fold.backbone.train(mode)
     yield Built(total, total, path)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Source:
-    """The images of one split, and the views that they are stored in."""
-
-    data: Dataset
-    views: tuple[View, ...]
-    image_size: int
-
-    @property
-    def rows(self) -> int:
-        return len(self.data.images) * len(self.views)
-
-    @property
-    def most_boxes(self) -> int:
-        return max(1, *(int((~crowd).sum()) for crowd in self.data.crowd))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Batch:
-    """Images in one view: their rows in the split, their ids, and what is seen."""
-
-    rows: slice
-    image_ids: tuple[int, ...]
-    seen: tuple[Seen, ...]
+def _folds(backbone: Backbone | Sequence[Fold], images: int) -> tuple[Fold, ...]:
+    """The folds, of one backbone one; they must hold every image once."""
+    if isinstance(backbone, Backbone):
+        return (Fold(backbone, tuple(range(images))),)
+    folds = tuple(backbone)
+    if sorted(place for fold in folds for place in fold.images) != list(range(images)):
+        raise ValueError(f"folds must hold each of the {images} images of train once")
+    return folds
 
 
 class _Moments:
@@ -137,65 +143,56 @@ class _Moments:
 
 def _write(
     path: Path,
-    backbone: Backbone,
-    sources: Mapping[str, _Source],
+    folds: Sequence[Fold],
+    sources: Mapping[str, Source],
     *,
-    moments: _Moments,
+    scales: Sequence[_Scales],
     facts: Mapping[str, str],
 ) -> Iterator[int]:
     """Fill the file; yield the number of rows written since the last time."""
     dtype = DTYPES[facts["dtype"]]
     truth = {name: json.dumps(to_coco(sources[name].data)).encode() for name in ("val", "test")}
-    scales = {level: moments.of(level) for level in backbone.levels}
-    layout = _layout(backbone, sources, truth=truth, dtype=dtype)
+    fold_of = {place: number for number, fold in enumerate(folds) for place in fold.images}
+    layout = _layout(folds[0].backbone, sources, truth=truth, dtype=dtype)
     with streamed_file(path, layout, facts) as places:
         for name, text in truth.items():
             places[f"truth.{name}"][:] = np.frombuffer(text, np.uint8)
-        for level, (mean, std) in scales.items():
+        for level, (mean, std) in scales[0].items():
             put(places[f"mean.{level}"], slice(None), mean)
             put(places[f"std.{level}"], slice(None), std)
         for name, source in sources.items():
-            for batch in _batches(source):
+            for batch in batches(source):
                 _put_truth(places, name, batch, most_boxes=source.most_boxes)
-                for level, feature in _features(backbone, batch).items():
-                    mean, std = scales[level]
-                    standard = (feature - mean[:, None, None]) / std[:, None, None]
-                    put(places[f"{name}.features.{level}"], batch.rows, standard.to(dtype))
+                seen_by = [fold_of[n] if name == "train" else 0 for n in batch.numbers]
+                for level, feature in _standardised(batch, folds, scales, seen_by).items():
+                    put(places[f"{name}.features.{level}"], batch.rows, feature.to(dtype))
                 yield len(batch.seen)
 
 
-def _batches(source: _Source) -> Iterator[_Batch]:
-    """All rows of a split; an image is decoded once for all its views."""
-    data, count = source.data, len(source.data.images)
-    for start in range(0, count, BATCH):
-        numbers = range(start, min(start + BATCH, count))
-        seen = [_look(source, number) for number in numbers]
-        ids = tuple(data.images[number].id for number in numbers)
-        for view in range(len(source.views)):
-            first = view * count + start
-            in_view = tuple(views[view] for views in seen)
-            yield _Batch(slice(first, first + len(ids)), ids, in_view)
-
-
-def _look(source: _Source, number: int) -> list[Seen]:
-    data, single = source.data, ~source.data.crowd[number]
-    picture = open_image(data.images[number].path)
-    boxes, labels = data.boxes[number][single], data.labels[number][single]
-    size = source.image_size
-    return [
-        see(picture, boxes, labels, view=view, image_size=size, number=number)
-        for view in source.views
-    ]
+def _standardised(
+    batch: Batch, folds: Sequence[Fold], scales: Sequence[_Scales], seen_by: Sequence[int]
+) -> dict[int, Tensor]:
+    """The features of a batch as (x - mean) / std, each image by the fold that it is seen by."""
+    found: dict[int, Tensor] = {}
+    for number in sorted(set(seen_by)):
+        rows = [row for row, fold in enumerate(seen_by) if fold == number]
+        seen = [batch.seen[row] for row in rows]
+        for level, feature in _features(folds[number].backbone, seen).items():
+            mean, std = scales[number][level]
+            standard = (feature - mean[:, None, None]) / std[:, None, None]
+            whole = found.setdefault(level, standard.new_empty(len(seen_by), *standard.shape[1:]))
+            whole[rows] = standard
+    return found
 
 
 @torch.no_grad()
-def _features(backbone: Backbone, batch: _Batch) -> dict[int, Tensor]:
-    images = torch.stack([seen.image for seen in batch.seen]).to(backbone.mean.device)
+def _features(backbone: Backbone, seen: Sequence[Seen]) -> dict[int, Tensor]:
+    images = torch.stack([one.image for one in seen]).to(backbone.mean.device)
     images = images.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
     return {level: f.float().cpu() for level, f in backbone(images.float() / 255).items()}
 
 
-def _put_truth(places: Places, name: str, batch: _Batch, *, most_boxes: int) -> None:
+def _put_truth(places: Places, name: str, batch: Batch, *, most_boxes: int) -> None:
     boxes = torch.zeros(len(batch.seen), most_boxes, 4)
     labels = torch.full((len(batch.seen), most_boxes), -1)
     for row, seen in enumerate(batch.seen):
@@ -209,7 +206,7 @@ def _put_truth(places: Places, name: str, batch: _Batch, *, most_boxes: int) -> 
 
 def _layout(
     backbone: Backbone,
-    sources: Mapping[str, _Source],
+    sources: Mapping[str, Source],
     *,
     truth: Mapping[str, bytes],
     dtype: torch.dtype,
@@ -246,9 +243,13 @@ def _facts(backbone: Backbone, train: Dataset, settings: ProxySettings) -> dict[
     }
 
 
-def _key(backbone: Backbone, sources: Mapping[str, _Source], settings: ProxySettings) -> str:
+def _key(folds: Sequence[Fold], sources: Mapping[str, Source], settings: ProxySettings) -> str:
     digest = hashlib.sha256()
-    digest.update(repr((VERSION, backbone.fingerprint(), settings.image_size)).encode())
+    first = folds[0].backbone.fingerprint()
+    digest.update(repr((VERSION, first, settings.image_size)).encode())
+    if len(folds) > 1:
+        parts = [(fold.backbone.fingerprint(), fold.images) for fold in folds]
+        digest.update(repr(parts).encode())
     digest.update(repr((settings.dtype, VIEWS[: settings.views])).encode())
     for name, source in sources.items():
         data = source.data
@@ -262,10 +263,3 @@ def _key(backbone: Backbone, sources: Mapping[str, _Source], settings: ProxySett
             for array in arrays:
                 digest.update(repr(array.shape).encode() + array.tobytes())
     return digest.hexdigest()
-
-
-def _sample(data: Dataset, most: int) -> Dataset:
-    """At most ``most`` images, evenly spread over the data."""
-    count = len(data.images)
-    chosen = [count * i // most for i in range(most)] if count > most else list(range(count))
-    return take(data, chosen)

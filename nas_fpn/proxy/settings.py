@@ -5,16 +5,25 @@ and refuse unknown keys; paths are made absolute by whoever reads the file.
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from nas_fpn.detect.shapes import COUNTS
 from nas_fpn.proxy.url import Place, checked_url, is_url
 
-__all__ = ["BackboneSettings", "DataSettings", "ProxySettings"]
+__all__ = ["TUNING", "BackboneSettings", "DataSettings", "ProxySettings"]
 
 Colour = tuple[float, float, float]
+TUNING = ("tune_steps", "tune_folds", "tune_learning_rate")
 
 
 class DataSettings(BaseModel):
@@ -71,7 +80,10 @@ class DataSettings(BaseModel):
 
 
 class BackboneSettings(BaseModel):
-    """Table ``[backbone]``: which timm model, from which weights, warmed up for how long."""
+    """Table ``[backbone]``: which timm model, from which weights, warmed up and tuned how long.
+
+    What is written out of it leaves the tuning out where there is none, as records did before it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -90,11 +102,31 @@ class BackboneSettings(BaseModel):
     warmup_batch_size: int = Field(16, ge=1, description="images per step of the warm-up")
     warmup_learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of the warm-up")
     warmup_weight_decay: float = Field(1e-4, ge=0, description="weight decay of the warm-up")
+    tune_steps: int = Field(
+        0,
+        ge=0,
+        description="training steps end to end on train, before its features are stored; 0: none",
+    )
+    tune_folds: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="parts of train, each seen by a backbone tuned on the others; 1: all by one "
+        "tuned on all, whose features of what it has learnt mislead",
+    )
+    tune_learning_rate: float = Field(
+        2e-3, gt=0, description="peak learning rate of the head then; the backbone has a tenth"
+    )
 
     @field_validator("weights")
     @classmethod
     def _url_is_one(cls, weights: str) -> str:
         return checked_url(weights) if is_url(weights) else weights
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        whole: dict[str, Any] = dump(self)
+        return whole if self.tune_steps else {k: v for k, v in whole.items() if k not in TUNING}
 
 
 class ProxySettings(BaseModel):

@@ -2,7 +2,7 @@
 
 from nas_fpn.report.answer import answer_json, answer_text, nothing_learnt, verdict
 from nas_fpn.report.bootstrap import Spread, image_weights, spread_of_gap
-from nas_fpn.report.calibrated import calibrated, fidelity_of, last_calibrated
+from nas_fpn.report.calibrated import SET_IN_PROXY, calibrated, fidelity_of, last_calibrated
 from nas_fpn.report.calibrated_text import (
     calibrated_json,
     calibrated_said,
@@ -49,6 +49,7 @@ from nas_fpn.report.table import frame
 from nas_fpn.report.verdict import Gap, checked_on_test, paired_gap, proxy_checks
 
 __all__ = [
+    "SET_IN_PROXY",
     "Agreement",
     "Change",
     "Decision",

@@ -23,10 +23,11 @@ from nas_fpn.report.calibration import (
     without_noise,
 )
 
-__all__ = ["SMALL", "calibrated", "fidelity_of", "last_calibrated"]
+__all__ = ["SET_IN_PROXY", "SMALL", "calibrated", "fidelity_of", "last_calibrated"]
 
 LEAST = 0.9  # of what the necks reach in the proxy, that they are to reach at a reference
 SMALL = 0.05  # chance at which necks of a reference count as told apart
+SET_IN_PROXY = ("steps", "learning_rate", "image_size", "views")  # by a fidelity
 OWN = ("evaluations", "threads", "device", "graphs")  # of the proxy, what moves no ranking
 
 
@@ -116,12 +117,13 @@ def fidelity_of(event: Event, settings: Mapping[str, Any]) -> Mapping[str, Any] 
 
     ``settings`` are those of its record's header.
     """
-    if any(event[name] != settings.get(name) for name in ("data", "backbone")):
+    if event["data"] != settings.get("data"):
         return None
     searched = _bare(settings.get("proxy", {}))
     for one in event["fidelities"]:
-        changed = {name: one[name] for name in ("steps", "image_size", "views")}
-        if one["width"] == 1 and _bare({**event["proxy"], **changed}) == searched:
+        changed = {name: one[name] for name in SET_IN_PROXY if name in one}  # older ones set fewer
+        is_own = _bare({**event["proxy"], **changed}) == searched and one["width"] == 1
+        if is_own and one.get("backbone", event["backbone"]) == settings.get("backbone"):
             return dict(one)
     return None
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from nas_fpn.record import Event, History
-from nas_fpn.report.calibrated import fidelity_of, last_calibrated
+from nas_fpn.report.calibrated import SET_IN_PROXY, fidelity_of, last_calibrated
 from nas_fpn.report.counted import counted
 
 __all__ = ["calibrated_json", "calibrated_said", "calibrated_text", "trust_said"]
@@ -184,11 +184,14 @@ def _how(event: Event, one: Mapping[str, Any]) -> list[str]:
     """How to search at a fidelity that is not the proxy as it is."""
     own = event["fidelities"][0]
     changed = [
-        f"{name} = {one[name]}"
-        for name in ("steps", "image_size", "views")
-        if one[name] != own[name]
+        f"{name} = {one[name]}" for name in SET_IN_PROXY if name in one and one[name] != own[name]
     ]
     rows = [f"To search with it, in run.toml: [proxy] {', '.join(changed)}"] if changed else []
+    backbone: Mapping[str, Any] = one.get("backbone", {})  # older ones have none
+    if backbone != own.get("backbone", {}):
+        steps, folds = (backbone.get(name, 0) for name in ("tune_steps", "tune_folds"))
+        tuned = f"tune_steps = {steps}" + (f", tune_folds = {folds}" if steps else "")
+        rows.append(f"To search with it, in run.toml: [backbone] {tuned}")
     if one["width"] != 1:
         rows.append(f"To search with it, give the space {one['width']:g} times its width.")
     return rows

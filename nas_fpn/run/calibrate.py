@@ -19,13 +19,13 @@ import torch
 from nas_fpn.lock import Lock
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Event, Record
-from nas_fpn.report import calibrated, last_calibrated
+from nas_fpn.report import SET_IN_PROXY, calibrated, last_calibrated
 from nas_fpn.run.calibrate_plan import Fidelity, choose_necks, fidelities_of
 from nas_fpn.run.calibrate_training import EndToEnd, InProxy, Scored
 from nas_fpn.run.calibrate_work import (
     REFERENCE,
     Training,
-    banks_by_size,
+    banks_of,
     reference_steps,
     trainings_of,
 )
@@ -60,8 +60,8 @@ def calibrate_run(
         prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
         bank = cached_bank(prepared.bank)
         necks = choose_necks(question, bank, run.settings.calibrate, seed=run.settings.seed)
-        fidelities = fidelities_of(run.settings.proxy, run.settings.calibrate)
-        banks = yield from banks_by_size(run, question, prepared=prepared, fidelities=fidelities)
+        fidelities = fidelities_of(run.settings.proxy, run.backbone, run.settings.calibrate)
+        banks = yield from banks_of(run, question, prepared=prepared, fidelities=fidelities)
         work = trainings_of(
             run, question, prepared=prepared, necks=necks, fidelities=fidelities, banks=banks
         )
@@ -197,10 +197,9 @@ def _about(run: Run, bank: Bank, fidelities: Sequence[Fidelity], *, wanted: int)
         "fidelities": [
             {
                 "label": one.label,
-                "steps": one.steps,
-                "image_size": one.image_size,
-                "views": one.views,
                 "width": one.width,
+                **{name: getattr(one, name) for name in SET_IN_PROXY},
+                "backbone": one.backbone(settings.backbone).model_dump(mode="json"),
             }
             for one in fidelities
         ],

@@ -2,8 +2,8 @@
 
 The necks are the run's baselines, the lightest and the heaviest of many drawn from its space, some
 near the median cost, so that there are pairs which size does not tell apart, and some from
-anywhere. A fidelity is the run's ``[proxy]`` with another number of steps, image size or views, or
-with every neck at a part of its width.
+anywhere. A fidelity is the run's ``[proxy]`` with another number of steps, learning rate, image
+size or views, on a backbone that was tuned otherwise, or with every neck at a part of its width.
 """
 
 import random
@@ -14,7 +14,8 @@ from typing import Any
 from nas_fpn.errors import SpaceError
 from nas_fpn.language import Architecture, canonical, decode, fit, identity, lower, sample
 from nas_fpn.proxy.bank import Bank
-from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
+from nas_fpn.report import SET_IN_PROXY
 from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.question import Question
 from nas_fpn.run.trainer import neck_cost
@@ -45,9 +46,17 @@ class Fidelity:
 
     label: str
     steps: int
+    learning_rate: float
     image_size: int
     views: int
     width: float
+    tune_steps: int
+    tune_folds: int
+
+    @property
+    def bank(self) -> tuple[int, int, int]:
+        """What tells its bank from those of other fidelities: image size, and how it was tuned."""
+        return self.image_size, self.tune_steps, self.tune_folds if self.tune_steps else 0
 
     @property
     def effort(self) -> float:
@@ -56,14 +65,23 @@ class Fidelity:
 
     def settings(self, proxy: ProxySettings) -> ProxySettings:
         """The proxy's settings at this fidelity, with one evaluation, at the end."""
-        changed = {"steps": self.steps, "image_size": self.image_size, "views": self.views}
+        changed = {name: getattr(self, name) for name in SET_IN_PROXY}
         return proxy.model_copy(update={**changed, "evaluations": 1})
 
+    def backbone(self, settings: BackboneSettings) -> BackboneSettings:
+        """The backbone's settings at this fidelity."""
+        return settings.model_copy(
+            update={"tune_steps": self.tune_steps, "tune_folds": self.tune_folds}
+        )
 
-def fidelities_of(proxy: ProxySettings, settings: CalibrateSettings) -> tuple[Fidelity, ...]:
+
+def fidelities_of(
+    proxy: ProxySettings, backbone: BackboneSettings, settings: CalibrateSettings
+) -> tuple[Fidelity, ...]:
     """The proxy as it is, then the others from the cheapest; each once."""
-    own = _fidelity(proxy, {})
-    others = {_key(one): one for one in (_fidelity(proxy, x) for x in settings.fidelities)}
+    own = _fidelity(proxy, backbone, {})
+    asked = (_fidelity(proxy, backbone, changes) for changes in settings.fidelities)
+    others = {_key(one): one for one in asked}
     others.pop(_key(own), None)
     return (own, *sorted(others.values(), key=lambda one: one.effort))
 
@@ -120,25 +138,52 @@ def scaled(architecture: Architecture, part: float) -> Architecture | None:
         return None
 
 
-def _fidelity(proxy: ProxySettings, changes: Mapping[str, float]) -> Fidelity:
+def _fidelity(
+    proxy: ProxySettings, backbone: BackboneSettings, changes: Mapping[str, float]
+) -> Fidelity:
     steps = max(round(proxy.steps * changes.get("steps", 1)), 1)
     size = proxy.image_size
     if "image_size" in changes:
         size = max(round(size * changes["image_size"] / CELL), 1) * CELL
     views = min(round(changes.get("views", proxy.views)), proxy.views)
     width = changes.get("width", 1.0)
+    rate = proxy.learning_rate
+    if "learning_rate" in changes:
+        rate = float(f"{rate * changes['learning_rate']:.6g}")  # as one would write it
+    tuned = round(changes.get("tune_steps", backbone.tune_steps))
+    folds = round(changes.get("tune_folds", backbone.tune_folds))
     said = [
         f"{steps} steps" if steps != proxy.steps else "",
+        f"rate {rate:g}" if rate != proxy.learning_rate else "",
         f"{size} px" if size != proxy.image_size else "",
         f"{views} view{'s' if views != 1 else ''}" if views != proxy.views else "",
         f"width × {width:g}" if width != 1 else "",
+        _tuned(tuned, folds, backbone),
     ]
     label = ", ".join(part for part in said if part) or "[proxy] as it is"
-    return Fidelity(label=label, steps=steps, image_size=size, views=views, width=width)
+    return Fidelity(
+        label=label,
+        steps=steps,
+        learning_rate=rate,
+        image_size=size,
+        views=views,
+        width=width,
+        tune_steps=tuned,
+        tune_folds=folds,
+    )
+
+
+def _tuned(steps: int, folds: int, backbone: BackboneSettings) -> str:
+    """What is otherwise than in ``[backbone]`` about the tuning."""
+    if not steps:
+        return "not tuned" if backbone.tune_steps else ""
+    if (steps, folds) == (backbone.tune_steps, backbone.tune_folds):
+        return ""
+    return f"tuned {steps} steps" + (f" in {folds} folds" if folds > 1 else ", no folds")
 
 
 def _key(one: Fidelity) -> tuple[Any, ...]:
-    return (one.steps, one.image_size, one.views, one.width)
+    return (one.steps, one.learning_rate, one.views, one.width, one.bank)
 
 
 def _chosen(architecture: Architecture, why: str, bank: Bank) -> Chosen:

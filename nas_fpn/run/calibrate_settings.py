@@ -12,7 +12,11 @@ RANGES: Final = {
     "image_size": (0.1, 10.0),
     "views": (1.0, 4.0),
     "width": (0.1, 10.0),
+    "learning_rate": (0.0, 1000.0),
+    "tune_steps": (0.0, 1e6),
+    "tune_folds": (1.0, 10.0),
 }
+EXACT: Final = {"views": 1.0, "width": 1.0, "tune_steps": 0.0, "tune_folds": 1.0}  # allowed too
 
 
 class CalibrateSettings(BaseModel):
@@ -34,7 +38,8 @@ class CalibrateSettings(BaseModel):
     )
     fidelities: tuple[dict[str, float], ...] = Field(
         ({"steps": 0.33}, {"image_size": 0.75}, {"width": 0.5}, {"views": 1}),
-        description="tried beside [proxy]: views, or parts of its steps, image_size, necks' width",
+        description="tried beside [proxy]: parts of its steps, learning_rate, image_size, necks' "
+        "width; or views, tune_steps, tune_folds themselves",
     )
     workers: int = Field(0, ge=0, description="trainings at a time; 0: one, in this process")
 
@@ -46,7 +51,7 @@ class CalibrateSettings(BaseModel):
                 if name not in RANGES:
                     raise ValueError(f"{name!r} is none of {', '.join(RANGES)}")
                 least, most = RANGES[name]
-                if not least < value <= most and value != 1:
+                if not least < value <= most and value != EXACT.get(name):
                     raise ValueError(f"{name} = {value:g} should be from {least:g} to {most:g}")
             if not one:
                 raise ValueError("{} changes nothing; [proxy] as it is stands first by itself")

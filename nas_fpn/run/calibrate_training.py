@@ -23,7 +23,7 @@ from nas_fpn.proxy.settings import BackboneSettings, DataSettings, ProxySettings
 from nas_fpn.proxy.train import train
 from nas_fpn.run.data import Data, read_data
 from nas_fpn.run.trainer import build_neck, cached_bank
-from nas_fpn.training import Standardised, TrainingSettings, fit_detector
+from nas_fpn.training import Standardised, TrainingSettings, fit_detector, measure
 
 __all__ = ["EndToEnd", "InProxy", "Reference", "Scored", "some_of"]
 
@@ -115,7 +115,7 @@ class EndToEnd:
             reference.images,
             reference.drawn_by,
         )
-        model, backbone = self._build(len(data.train.categories))
+        model, backbone = self._build(data.train)
         settings = reference.training
         steps = settings.steps_for(len(data.train.images))
         has_weights = reference.warmed is not None or reference.backbone.weights != "none"
@@ -137,7 +137,7 @@ class EndToEnd:
             return clock.stop({}, str(fault))
         return clock.stop(scores)
 
-    def _build(self, num_classes: int) -> tuple[nn.Module, nn.Module]:
+    def _build(self, train: Dataset) -> tuple[nn.Module, nn.Module]:
         reference = self.reference
         architecture = parse(self.text, words=self.words)
         levels = lower(architecture).inputs
@@ -146,13 +146,17 @@ class EndToEnd:
             warmed = load_file(reference.warmed)  # its other necks may read deeper stages
             backbone.net.load_state_dict({key: warmed[key] for key in backbone.net.state_dict()})
         neck = Neck(architecture, [backbone.channels[level] for level in levels], seed=self.seed)
-        bank = cached_bank(reference.bank)
-        body = Standardised(backbone, {k: (bank.mean[k], bank.std[k]) for k in levels})
+        if reference.backbone.tune_steps:  # the bank's are of features after that
+            statistics = measure(backbone, train, image_size=reference.training.image_size)
+        else:
+            bank = cached_bank(reference.bank)
+            statistics = {k: (bank.mean[k], bank.std[k]) for k in levels}
+        body = Standardised(backbone, statistics)
         model = build_detector(
             reference.detector,
             backbone if reference.detector.recursive_steps > 1 else body,
             neck,
-            num_classes=num_classes,
+            num_classes=len(train.categories),
             image_size=reference.training.image_size,
             seed=self.seed,
         )

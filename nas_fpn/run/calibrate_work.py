@@ -7,16 +7,14 @@ by its hash, so that a calibration goes on whatever became of the process.
 import hashlib
 import json
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from nas_fpn.language import parse
-from nas_fpn.proxy.backbone import build_backbone
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.building import build_bank
-from nas_fpn.proxy.train import pick_device
+from nas_fpn.run.backbones import needs_warmup, ready_backbones
 from nas_fpn.run.calibrate_plan import Chosen, Fidelity, in_order, scaled
 from nas_fpn.run.calibrate_training import EndToEnd, InProxy, Reference
 from nas_fpn.run.data import embedded, read_data
@@ -25,7 +23,7 @@ from nas_fpn.run.question import Question
 from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import cached_bank, decisive
 
-__all__ = ["REFERENCE", "Training", "banks_by_size", "reference_steps", "trainings_of"]
+__all__ = ["REFERENCE", "Training", "banks_of", "reference_steps", "trainings_of"]
 
 REFERENCE = "end to end"
 Training = InProxy | EndToEnd
@@ -38,7 +36,7 @@ def trainings_of(
     prepared: Prepared,
     necks: Sequence[Chosen],
     fidelities: Sequence[Fidelity],
-    banks: Mapping[int, Path],
+    banks: Mapping[tuple[int, int, int], Path],
 ) -> dict[str, Training]:
     """Every training by the hash of all that decides it, in the order of training."""
     settings, words = run.settings, question.space.words
@@ -63,7 +61,7 @@ def trainings_of(
             narrow = scaled(architecture, one.width)
             if narrow is None:
                 continue
-            proxy, bank = one.settings(settings.proxy), banks[one.image_size]
+            proxy, bank = one.settings(settings.proxy), banks[one.bank]
             facts = {"proxy": decisive(proxy), "bank": bank.name}
             short = InProxy(
                 label=one.label,
@@ -79,37 +77,38 @@ def trainings_of(
     return work
 
 
-def banks_by_size(
+def banks_of(
     run: Run, question: Question, *, prepared: Prepared, fidelities: Sequence[Fidelity]
-) -> Generator[Step, None, dict[int, Path]]:
-    """A bank for each image size: the same images, splits and backbone as the run's own."""
-    proxy = run.settings.proxy
-    banks = {proxy.image_size: prepared.bank}
-    sizes = sorted({one.image_size for one in fidelities} - {proxy.image_size})
-    if not sizes:
+) -> Generator[Step, None, dict[tuple[int, int, int], Path]]:
+    """A bank for each image size and tuning, by ``Fidelity.bank``: the same images and splits.
+
+    ``fidelities`` begin with the proxy as it is, whose bank is the run's own.
+    """
+    proxy, banks = run.settings.proxy, {fidelities[0].bank: prepared.bank}
+    if all(one.bank in banks for one in fidelities):
         return banks
     data = read_data(
         run.data,
         run.folder / "data",
         image_size=proxy.image_size,
-        needs_warmup=_needs_warmup(run),
+        needs_warmup=needs_warmup(run.backbone),
     )
-    backbone = build_backbone(run.backbone, question.levels, seed=run.settings.seed)
-    if prepared.warmed is not None:
-        backbone.net.load_state_dict(load_file(prepared.warmed))
-    backbone.freeze().to(pick_device(proxy.device))
-    for size in sizes:
+    for one in fidelities:
+        if one.bank in banks:
+            continue
+        tuned = replace(run, backbone=one.backbone(run.backbone))
+        ready = yield from ready_backbones(tuned, data, question.levels, neck=question.warmup_neck)
         steps = build_bank(
             run.folder / "bank",
-            backbone=backbone,
+            backbone=ready.backbone,
             train=data.train,
             val=data.val,
             test=data.test,
-            settings=proxy.model_copy(update={"image_size": size}),
+            settings=proxy.model_copy(update={"image_size": one.image_size}),
         )
         for built in steps:
-            yield Step(f"storing features at {size} px", built.done, built.total)
-            banks[size] = built.path
+            yield Step(f"storing features: {one.label}", built.done, built.total)
+            banks[one.bank] = built.path
     return banks
 
 
@@ -137,7 +136,7 @@ def _reference(run: Run, prepared: Prepared) -> Reference:
         data=data,
         cache=run.folder / "data",
         drawn_at=size,
-        needs_warmup=_needs_warmup(run),
+        needs_warmup=needs_warmup(run.backbone),
         backbone=run.backbone,
         warmed=prepared.warmed,
         detector=settings.detector,
@@ -163,7 +162,3 @@ def _of(run: Run, bank: Path, text: str, seed: int, facts: Mapping[str, Any]) ->
     words = [str(name) for name in run.settings.words]
     what = [cached_bank(bank).key, words, text, seed, facts]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _needs_warmup(run: Run) -> bool:
-    return run.backbone.weights == "none" and run.backbone.warmup_steps > 0

@@ -13,6 +13,7 @@ from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.feeding import let_go
 from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.proxy.timing import Timing, measure_trial
+from nas_fpn.report import SET_IN_PROXY
 from nas_fpn.run.plan import Measured, fidelities
 from nas_fpn.run.question import Question
 from nas_fpn.run.settings import Run
@@ -137,7 +138,8 @@ def _good(event: dict[str, Any], run: Run) -> tuple[float, list[tuple[int, float
         (int(one["steps"]), float(one["tau"]["tau"]))
         for one in event["fidelities"]
         if one["width"] == 1
-        and (one["image_size"], one["views"]) == (own["image_size"], own["views"])
+        and all(one.get(name, own[name]) == own[name] for name in SET_IN_PROXY if name != "steps")
+        and one.get("backbone", settings["backbone"]) == settings["backbone"]
         and (one["tau"]["tau"] or -1.0) >= asked
     )
 

@@ -14,6 +14,7 @@ from nas_fpn.language import SHIPPED, Architecture, lower, parse
 from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.proxy.settings import BackboneSettings
+from nas_fpn.run.backbones import needs_warmup, tuned_file
 from nas_fpn.run.confirmed_weights import DETECTOR, MARK
 from nas_fpn.run.export_untrained import export_untrained
 from nas_fpn.run.leave import STATISTICS
@@ -131,9 +132,14 @@ def _run_parts(run: Run, place: Path) -> BackboneParts:
         backbone.net.load_state_dict(found)
         said = f"Both were trained end to end; {DETECTOR}/ in the folder above is all of it."
         return _parts(backbone, statistics, said=said)
-    if run.backbone.weights == "none" and run.backbone.warmup_steps > 0:
+    if run.backbone.tune_steps:
         backbone = _untrained(run, levels)
-        backbone.net.load_state_dict(load_file(_warmed(run)))
+        name = tuned_file(run.backbone).format(key="*", number=1)  # that of val and test
+        _load(backbone, _trained(run, name))
+        said = "The backbone was tuned in the run and frozen; the neck was trained on it."
+    elif needs_warmup(run.backbone):
+        backbone = _untrained(run, levels)
+        _load(backbone, _trained(run, "backbone-*.safetensors"))
         said = "The backbone was warmed up in the run and frozen; the neck was trained on it."
     else:
         backbone = build_backbone(run.backbone, levels, seed=run.settings.seed)
@@ -147,9 +153,15 @@ def _untrained(run: Run, levels: Sequence[int]) -> Backbone:
     return build_backbone(settings, levels, seed=run.settings.seed)
 
 
-def _warmed(run: Run) -> Path:
-    """The file of the backbone's weights after the warm-up."""
-    there = sorted((run.folder / "bank").glob("backbone-*.safetensors"))
+def _load(backbone: Backbone, path: Path) -> None:
+    """Take what it has of the weights in a file; other necks of the run may read deeper stages."""
+    weights = load_file(path)
+    backbone.net.load_state_dict({key: weights[key] for key in backbone.net.state_dict()})
+
+
+def _trained(run: Run, pattern: str) -> Path:
+    """The file of the weights that the run's backbone was left with."""
+    there = sorted((run.folder / "bank").glob(pattern))
     if len(there) != 1:
         what = "has no backbone" if not there else "has backbones of several settings"
         raise RunError(

@@ -17,7 +17,7 @@ from nas_fpn.errors import DataError, RunError
 from nas_fpn.proxy import building
 from nas_fpn.proxy.backbone import Backbone, build_backbone
 from nas_fpn.proxy.bank import Bank, open_bank
-from nas_fpn.proxy.building import Built, build_bank
+from nas_fpn.proxy.building import Built, Fold, build_bank
 from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
 from nas_fpn.proxy.streaming import streamed_file
 
@@ -247,3 +247,36 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path):
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folds_must_hold_each_image_once(backbone: Backbone, data: Data, tmp_path: Path) -> None:
+    for images in ((range(20), range(20)), (range(10),), (range(41),)):
+        folds = [Fold(backbone, tuple(places)) for places in images]
+        with pytest.raises(ValueError, match="each of the 40 images of train once"):
+            next(build_bank(tmp_path, backbone=folds, settings=settings_with(), **data))
+
+
+def test_folds_of_one_backbone_differ_in_their_scale_alone(
+    backbone: Backbone, data: Data, bank: Bank, tmp_path: Path
+) -> None:
+    folds = [Fold(backbone, tuple(range(start, 40, 2))) for start in range(2)]
+    *_, last = build_bank(tmp_path, backbone=folds, settings=settings_with(), **data)
+    dealt = open_bank(last.path)
+    assert dealt.key != bank.key
+    assert torch.equal(dealt.train.boxes, bank.train.boxes)
+    for level in LEVELS:
+        whole, parts = bank.train.features[level], dealt.train.features[level]
+        for start in range(2):
+            rows = [row for row in range(len(whole)) if row % 40 % 2 == start]
+            ratio, shift = _line(whole[rows], parts[rows])
+            torch.testing.assert_close(
+                parts[rows], whole[rows] * ratio + shift, rtol=1e-3, atol=1e-3
+            )
+
+
+def _line(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The straight line, channel by channel, that takes x to y: least squares."""
+    mean_x, mean_y = x.mean((0, 2, 3), keepdim=True), y.mean((0, 2, 3), keepdim=True)
+    over = ((x - mean_x) ** 2).sum((0, 2, 3), keepdim=True).clamp(min=1e-12)
+    ratio = ((x - mean_x) * (y - mean_y)).sum((0, 2, 3), keepdim=True) / over
+    return ratio, mean_y - ratio * mean_x

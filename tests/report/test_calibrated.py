@@ -174,6 +174,26 @@ def test_a_record_finds_the_fidelity_that_it_trained_at() -> None:
     assert label({**run_of()["settings"], "backbone": {"name": "other"}}) is None
 
 
+def test_a_fidelity_of_another_backbone_or_rate_is_found_and_told() -> None:
+    tuned = {"name": "small", "tune_steps": 60, "tune_folds": 2}
+    rows = rows_of((0.001, 0.001, 0.001, 0.02))
+    necks = event_of(rows)["necks"]
+    told = about(len(rows))
+    for one in told["fidelities"]:
+        one |= {"learning_rate": 0.005, "backbone": told["backbone"]}
+    told["proxy"] = {**PROXY, "learning_rate": 0.005}
+    told["fidelities"][1] |= {"steps": 300, "learning_rate": 0.002, "backbone": tuned}
+    event = json.loads(json.dumps(calibrated(rows, necks=necks, about=told)))
+    assert event["chosen"] == LABELS[2]
+    settings = run_of(learning_rate=0.002)["settings"]
+    assert fidelity_of(event, settings) is None
+    found = fidelity_of(event, {**settings, "backbone": tuned})
+    assert found is not None and found["label"] == LABELS[2]
+    said = calibrated_text(event)
+    assert "To search with it, in run.toml: [proxy] learning_rate = 0.002\n" in said
+    assert "To search with it, in run.toml: [backbone] tune_steps = 60, tune_folds = 2" in said
+
+
 def test_every_later_answer_says_it() -> None:
     event = CASES["chosen"]()
     history = History((run_of(), event))

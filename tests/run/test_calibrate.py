@@ -1,8 +1,10 @@
 """Calibrating a run: which necks, at which fidelities; a whole one that is killed and goes on."""
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -10,13 +12,16 @@ import pytest
 from nas_fpn.detect.dataset import Category, Dataset, Image
 from nas_fpn.errors import RunError
 from nas_fpn.language import Architecture, find_neck, fit, lower, read_neck
-from nas_fpn.proxy.settings import ProxySettings
+from nas_fpn.proxy.bank import open_bank
+from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
 from nas_fpn.record import History, read_history
 from nas_fpn.report import last_calibrated, trust_said
 from nas_fpn.run import calibrate_run, read_run, search_run
 from nas_fpn.run.calibrate_plan import choose_necks, fidelities_of, in_order, scaled
 from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.calibrate_training import some_of
+from nas_fpn.run.calibrate_work import banks_of
+from nas_fpn.run.prepare import prepare
 from nas_fpn.run.question import Question, read_question
 from nas_fpn.run.settings import Run
 from nas_fpn.search import Noted
@@ -57,6 +62,8 @@ workers = 0
 mirror = false
 """
 )
+Made = TypeVar("Made")
+PLAIN = BackboneSettings()
 BANK = SimpleNamespace(channels={3: 16, 4: 24, 5: 48}, image_size=128)
 
 
@@ -64,6 +71,15 @@ def run_of(folder: Path, text: str = TINY) -> Run:
     folder.mkdir(exist_ok=True)
     (folder / "run.toml").write_text(text)
     return read_run(folder)
+
+
+def ended(steps: Generator[object, None, Made]) -> Made:
+    """What a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def neck() -> Architecture:
@@ -115,17 +131,60 @@ def test_the_proxy_as_it_is_comes_first_and_each_fidelity_once() -> None:
     settings = CalibrateSettings(
         fidelities=({"steps": 0.5}, {"steps": 1}, {"steps": 0.501}, {"views": 4}, {"width": 0.5})
     )
-    labels = [one.label for one in fidelities_of(ProxySettings(), settings)]
+    labels = [one.label for one in fidelities_of(ProxySettings(), PLAIN, settings)]
     assert labels == ["[proxy] as it is", "150 steps", "width × 0.5"]
 
 
 def test_a_fidelity_changes_what_it_names_alone() -> None:
     proxy = ProxySettings(learning_rate=1e-3)
-    own, one = fidelities_of(proxy, CalibrateSettings(fidelities=({"image_size": 0.7},)))
-    assert one.label == "96 px"
+    asked = CalibrateSettings(fidelities=({"image_size": 0.7}, {"learning_rate": 0.4}))
+    own, one, slower = fidelities_of(proxy, PLAIN, asked)
+    assert (one.label, slower.label) == ("96 px", "rate 0.0004")
     changed = one.settings(proxy)
     assert changed == proxy.model_copy(update={"image_size": 96, "evaluations": 1})
     assert own.settings(proxy) == proxy.model_copy(update={"evaluations": 1})
+    assert slower.settings(proxy).learning_rate == 0.0004
+    assert own.backbone(PLAIN) == one.backbone(PLAIN) == slower.backbone(PLAIN) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("tuned", "asked", "labels"),
+    [
+        (0, {"tune_steps": 60}, ["tuned 60 steps in 2 folds"]),
+        (0, {"tune_steps": 60, "tune_folds": 1}, ["tuned 60 steps, no folds"]),
+        (60, {"tune_steps": 0}, ["not tuned"]),
+        (60, {"tune_folds": 3}, ["tuned 60 steps in 3 folds"]),
+        (60, {"tune_steps": 60}, []),
+        (0, {"tune_folds": 3}, []),
+    ],
+)
+def test_a_fidelity_may_tune_the_backbone_otherwise(
+    tuned: int, asked: dict[str, float], labels: list[str]
+) -> None:
+    backbone = BackboneSettings(tune_steps=tuned)
+    own, *others = fidelities_of(ProxySettings(), backbone, CalibrateSettings(fidelities=(asked,)))
+    assert [one.label for one in others] == labels
+    for one in others:
+        assert one.bank != own.bank
+        assert one.backbone(backbone) == backbone.model_copy(update=asked)
+
+
+def test_banks_are_made_once_for_each_size_and_tuning(tmp_path: Path) -> None:
+    text = TINY.replace(
+        "fidelities = [{steps = 0.33}, {image_size = 1.5}, {width = 0.5}, {views = 1}]",
+        "fidelities = [{image_size = 1.5}, {steps = 2}, {tune_steps = 2}, "
+        "{tune_steps = 2, learning_rate = 0.4}]",
+    )
+    run = run_of(tmp_path / "mine", text)
+    question = read_question(run)
+    fidelities = fidelities_of(run.settings.proxy, run.backbone, run.settings.calibrate)
+    prepared = ended(prepare(run, question.levels, warmup_neck=question.warmup_neck))
+    banks = ended(banks_of(run, question, prepared=prepared, fidelities=fidelities))
+    assert banks.keys() == {one.bank for one in fidelities}
+    assert len(set(banks.values())) == len(banks) == 3
+    assert banks[fidelities[0].bank] == prepared.bank
+    for one in fidelities:
+        assert open_bank(banks[one.bank]).image_size == one.image_size
 
 
 def test_a_reference_on_fewer_images_has_some_of_the_same() -> None:
