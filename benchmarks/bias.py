@@ -9,7 +9,6 @@ be stopped; ``--studies`` names some of: memory, warmup, views, frozen, steps.
 """
 
 import argparse
-import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -21,8 +20,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from bias_trainings import Condition, Rows, bank_of, every, folder_of
 from machine import processor
+from shifts import own_tau, shift_said, tau_said
 
-from nas_fpn.report import Agreement, agreement, paired_gap, resolution_of
+from nas_fpn.report import agreement, paired_gap, resolution_of
 from nas_fpn.run.calibrate_plan import Chosen, choose_necks
 from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.question import read_question
@@ -227,7 +227,7 @@ def _compared(lab: Lab, conditions: Sequence[Condition]) -> list[str]:
     for condition in conditions:
         table = lab.table(condition)
         spread = resolution_of(table)
-        tau = _own(truth) if condition == WHOLE else _said(agreement(table, truth))
+        tau = own_tau(truth) if condition == WHOLE else tau_said(agreement(table, truth))
         seconds = statistics.fmean(
             lab.rows.of(lab.run.folder, condition, neck.text, seed)["cpu_seconds"]
             for neck in lab.necks
@@ -241,32 +241,7 @@ def _compared(lab: Lab, conditions: Sequence[Condition]) -> list[str]:
 
 
 def _level(lab: Lab, one: Condition, other: Condition) -> str:
-    """How far AP moves from one condition to the other, and whether the necks keep their order."""
-    ours, theirs = lab.table(one), lab.table(other)
-    gap = paired_gap(list(theirs.mean(1)), list(ours.mean(1)))
-    each = (theirs - ours).mean(1)
-    noise = math.sqrt(
-        sum((resolution_of(table).noise ** 2) / lab.seeds for table in (ours, theirs))
-    )
-    rank = agreement(ours, theirs)
-    return (
-        f'From "{one.label}" to "{other.label}": AP {gap.mean:+.4f} ± {gap.half:.4f} (95 %, '
-        f"paired by neck); the necks' own shifts have a standard deviation of "
-        f"{statistics.stdev(each):.4f}, of which noise would make {noise:.4f}. τ between the two "
-        f"rankings {_said(rank)}; between single seeds of the first {_own(ours)}."
-    )
-
-
-def _own(table: Table) -> str:
-    """τ between the rankings of two seeds of one condition."""
-    taus = [
-        agreement(table[:, [a]], table[:, [b]]).tau for a in range(table.shape[1]) for b in range(a)
-    ]
-    return f"{statistics.fmean(taus):.2f} between its seeds" if taus else "one seed"
-
-
-def _said(found: Agreement) -> str:
-    return f"{found.tau:.2f} ({found.low:.2f} to {found.high:.2f})"
+    return shift_said(lab.table(one), lab.table(other), (one.label, other.label))
 
 
 def _slopes(sizes: Table, scores: Table) -> list[float]:

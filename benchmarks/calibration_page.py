@@ -47,14 +47,14 @@ def main() -> None:
             "sizes at its levels than the detector, and started them elsewhere.",
         ]
     for folder, name in zip(given.folders, names, strict=True):
-        lines += ["", f"## {name}", "", *_section(folder)]
+        lines += ["", f"## {name}", "", *calibration_section(folder)]
     text = "\n".join([*lines, ""])
     print(text)
     if given.write:
         (RESULTS / "calibration.md").write_text(text, encoding="utf-8")
 
 
-def _section(folder: Path) -> list[str]:
+def calibration_section(folder: Path) -> list[str]:
     """What a calibration says, from its trainings, and the scores of its necks."""
     event = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
     lines = (folder / "calibration.jsonl").read_text(encoding="utf-8").splitlines()

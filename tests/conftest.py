@@ -1,6 +1,7 @@
 """Before anything else: one OpenMP thread, as the runners set it, so that numbers repeat."""
 
 import os
+import time
 
 import pytest
 
@@ -33,3 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is long begins first: no process is left alone with it in the end."""
     place = {name: at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where ``NAS_FPN_UNTIL`` (seconds since 1970) has passed, no slow test begins; it says so."""
+    until = os.environ.get("NAS_FPN_UNTIL")
+    if until and item.get_closest_marker("slow") and time.time() > float(until):
+        pytest.skip("not begun: the time for slow tests, NAS_FPN_UNTIL, was over")
