@@ -112,7 +112,7 @@ class BackboneSettings(BaseModel):
         ge=1,
         le=10,
         description="parts of train, each seen by a backbone tuned on the others; 1: all by one "
-        "tuned on all, whose features of what it has learnt mislead",
+        "tuned on all, whose features of what it has memorised may mislead",
     )
     tune_learning_rate: float = Field(
         2e-3, gt=0, description="peak learning rate of the head then; the backbone has a tenth"

@@ -105,7 +105,7 @@ def ready_backbones(
 def _note(settings: BackboneSettings) -> str:
     said = f"backbone: tuned for {settings.tune_steps} steps on train"
     if settings.tune_folds == 1:
-        return f"{said}, whose images the necks train on: features that it has memorised mislead"
+        return f"{said}, whose images the necks train on: what it has memorised may mislead them"
     return (
         f"{said}, in {settings.tune_folds} parts: the features of each are those of a backbone "
         "tuned on the others; val and test are seen by the first"
@@ -156,10 +156,11 @@ def _tuned(
         found.append((path, mine))
         if path.is_file():
             continue
-        others = [n for n in range(len(train.images)) if len(folds) == 1 or n not in set(mine)]
+        held_out = set(mine) if len(folds) > 1 else set[int]()
+        others = take(train, [n for n in range(len(train.images)) if n not in held_out])
         parts = first_detector(
             neck,
-            take(train, others),
+            others,
             detector=detector,
             training=training,
             backbone=run.backbone,
@@ -169,16 +170,20 @@ def _tuned(
         )
         stage = "tuning the backbone" + (f", {number} of {len(folds)}" if len(folds) > 1 else "")
         yield Step(stage, 0, training.steps)
+        reports = fit_detector(
+            parts.model,
+            others,
+            training,
+            seed=run.settings.seed,
+            label_offset=label_offset(detector),
+            backbone=parts.backbone if parts.has_weights else None,
+        )
         with _threads(run):
-            for report in fit_detector(
-                parts.model,
-                take(train, others),
-                training,
-                seed=run.settings.seed,
-                label_offset=label_offset(detector),
-                backbone=parts.backbone if parts.has_weights else None,
-            ):
-                yield Step(stage, report.steps, training.steps)
+            try:
+                for report in reports:
+                    yield Step(stage, report.steps, training.steps)
+            except FloatingPointError as fault:
+                raise FloatingPointError(f"{stage} (its tune_learning_rate): {fault}") from None
         tuned = parts.backbone.net.state_dict()  # as deep as the neck reads; the rest is as before
         _keep(path, {**backbone.net.state_dict(), **tuned})
     return found

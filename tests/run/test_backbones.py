@@ -201,6 +201,16 @@ def test_the_warm_up_is_that_of_a_run_without_tuning(tuned: Run, tmp_path: Path)
     assert plain.warmed.read_bytes() == warmed.read_bytes()
 
 
+def test_a_tuning_that_diverges_says_where_and_leaves_nothing(tmp_path: Path) -> None:
+    text = TUNED.replace("tune_steps = 2", "tune_steps = 3\ntune_learning_rate = 1e30")
+    run = run_of(tmp_path, text)
+    with pytest.raises(FloatingPointError) as fault:
+        ready(run)
+    said = "tuning the backbone, 1 of 2 (its tune_learning_rate): the loss or its gradient is not"
+    assert str(fault.value).startswith(said)
+    assert not list((tmp_path / "bank").glob("tuned-*"))
+
+
 def test_more_folds_than_images_are_refused(tmp_path: Path) -> None:
     text = TUNED.replace("tune_steps", "tune_folds = 10\ntune_steps")
     run = run_of(tmp_path, text.replace("shapes_train = 12", "shapes_train = 5"))
