@@ -31,9 +31,15 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is long begins first: no process is left alone with it in the end."""
+    """What is long begins first: no process is left alone with it in the end.
+
+    Where ``NAS_FPN_UNTIL`` will end them early it begins last: more of them are seen.
+    """
     place = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+    items.sort(
+        key=lambda item: place.get(item.path.name, len(LONGEST)),
+        reverse="NAS_FPN_UNTIL" in os.environ,
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 
 import ray
 import torch
-from ray._private import ray_constants
+from ray._private import auto_init_hook, ray_constants
 from ray._private.ray_logging import stdout_deduplicator
 from ray.tune.execution.tune_controller import TuneController
 
 from nas_fpn.errors import RunError
 from nas_fpn.lock import Lock
 
-__all__ = ["session", "starts_let_be"]
+__all__ = ["no_other_session", "session", "starts_let_be"]
 
 LOCK = "driver.lock"  # in the folder of a session, held while it lasts
 
@@ -96,6 +96,18 @@ def starts_let_be() -> Iterator[None]:
         yield
     finally:
         TuneController._maybe_reuse_cached_actor = reuse
+
+
+@contextmanager
+def no_other_session() -> Iterator[None]:
+    """Meanwhile a call that finds Ray gone fails. Else it would start a session of its own: one
+    that nobody ends, and that listens on all addresses of this machine.
+    """
+    was, auto_init_hook.enable_auto_connect = auto_init_hook.enable_auto_connect, False
+    try:
+        yield
+    finally:
+        auto_init_hook.enable_auto_connect = was
 
 
 @contextmanager

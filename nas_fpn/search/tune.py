@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from nas_fpn.errors import RunError
 from nas_fpn.record import Report
 from nas_fpn.search.carry import Carried
-from nas_fpn.search.cluster import session, starts_let_be
+from nas_fpn.search.cluster import no_other_session, session, starts_let_be
 from nas_fpn.search.device import check_device
 from nas_fpn.search.limit import too_long
 from nas_fpn.search.local import advance, training
@@ -194,9 +194,9 @@ class _Bridge(Searcher):  # type: ignore[misc]
         return (str, ())  # Tune pickles its setup for a restore of its own, which we never do
 
     def fit(self, tuner: Any) -> None:
-        """Run Tune to its end."""
+        """Run Tune to its end, or to that of the session, where workers do not end in time."""
         try:
-            with starts_let_be():
+            with starts_let_be(), no_other_session():
                 tuner.fit()
         except ray.exceptions.RayError as error:
             self.gone(" ".join(str(error).split())[:200])
