@@ -100,8 +100,9 @@ def starts_let_be() -> Iterator[None]:
 
 @contextmanager
 def no_other_session() -> Iterator[None]:
-    """Meanwhile a call that finds Ray gone fails. Else it would start a session of its own: one
-    that nobody ends, and that listens on all addresses of this machine.
+    """Meanwhile a call that finds Ray gone fails.
+
+    Else it would start a session: one that nobody ends, and that listens on all addresses.
     """
     was, auto_init_hook.enable_auto_connect = auto_init_hook.enable_auto_connect, False
     try:
