@@ -8,6 +8,8 @@ import pytest
 from nas_fpn.record import Entry, Event, Outcome, Report
 from nas_fpn.report import noise_of
 
+DRAWN = 1500
+
 
 def check(ours: list[float], theirs: list[float], objective: str = "ap") -> Event:
     scores = {"trial": ours, "control": theirs}
@@ -40,12 +42,12 @@ def test_the_band_holds_95_of_100_differences_however_few_seeds_it_is_taken_from
         return [chance.gauss(0.3, 0.01) for _ in range(count)]
 
     inside = 0
-    for _ in range(4000):
+    for _ in range(DRAWN):
         noise = noise_of((), [check(draw(seeds), draw(seeds))], "ap")
         assert noise is not None
         one, other = draw(2)
         inside += abs(one - other) <= noise.band
-    assert inside / 4000 == pytest.approx(0.95, abs=0.015)
+    assert inside / DRAWN == pytest.approx(0.95, abs=0.015)
 
 
 def test_the_last_check_with_several_seeds_of_this_objective_counts() -> None:

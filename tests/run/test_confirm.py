@@ -238,6 +238,7 @@ def test_what_does_not_beat_the_baseline_as_it_was_needs_no_other(run: Path) -> 
     assert len(train.done) == 6, "the baseline at equal cost is not trained"
 
 
+@pytest.mark.slow
 def test_an_interrupt_between_the_two_controls_changes_nothing(run: Path, tmp_path: Path) -> None:
     given = {"gain": 0.2, "searched": at_equal_cost(run), "resized": 0.05}
     other = Path(shutil.copytree(run, tmp_path / "other"))

@@ -77,7 +77,7 @@ def test_what_was_paused_gives_the_reports_of_a_whole_training(
             assert again.get(report.steps, report.scores) == report.scores
 
 
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("lost", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_interrupted_search_goes_on_from_its_checkpoints_or_without_them(
     promoted: tuple[Path, list[Event]], tmp_path: Path, lost: bool
 ) -> None:

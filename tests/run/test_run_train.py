@@ -263,6 +263,7 @@ def test_a_fresh_interpreter_without_this_package_finds_the_same_boxes(trained: 
     assert_same_boxes_elsewhere(trained)
 
 
+@pytest.mark.slow
 def test_an_own_backbone_goes_along(data: DataSettings, tmp_path: Path) -> None:
     own = tmp_path / "mine.py"
     own.write_text(OWN)
