@@ -20,7 +20,7 @@ from ray.tune.execution.tune_controller import TuneController
 from nas_fpn.errors import RunError
 from nas_fpn.lock import Lock
 
-__all__ = ["no_other_session", "session", "starts_let_be"]
+__all__ = ["no_other_session", "session", "started", "starts_let_be"]
 
 LOCK = "driver.lock"  # in the folder of a session, held while it lasts
 
@@ -50,6 +50,7 @@ def session(
             yield folder, there.dashboard_url or ""
             return
         settings: dict[str, Any] = {
+            "address": address,
             "logging_level": logging.CRITICAL,
             "log_to_driver": False,
         }
@@ -65,13 +66,34 @@ def session(
                 "_temp_dir": folder,
             }
         with _loopback(on=address == "local"):
-            context = ray.init(address=address, runtime_env={"env_vars": variables}, **settings)
+            context = started({**settings, "runtime_env": {"env_vars": variables}})
         try:
             if address == "local":
                 _check(resources, ray.cluster_resources())
             yield folder, context.dashboard_url or ""
         finally:
             ray.shutdown()
+
+
+def started(settings: Mapping[str, Any]) -> Any:
+    """What ``ray.init`` gives for ``settings``.
+
+    Where it starts Ray here, that has 120 s: on a machine that is busy, or reads Ray for the first
+    time, its processes may take longer than the 30 s that Ray allows. Raises :class:`RunError`
+    where they are not enough.
+    """
+    here = settings["address"] == "local"
+    if here:
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+    try:
+        return ray.init(**settings)
+    except Exception as error:  # of no class of its own
+        if not here or "timed out during startup" not in str(error):
+            raise
+    raise RunError(
+        "Ray does not start here: its processes do not answer in time\n"
+        "try again when this machine is less busy; [ray] workers = 0 trains without Ray"
+    )
 
 
 @contextmanager

@@ -85,8 +85,10 @@ PLACES = """
 import json, sys
 import ray
 from ray.util import placement_group
+from nas_fpn.search.cluster import started
 share, most, gpus = json.loads(sys.argv[1])
-ray.init(num_cpus=1, num_gpus=gpus, include_dashboard=False, _node_ip_address="127.0.0.1")
+here = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+started({**here, "num_cpus": 1, "num_gpus": gpus})
 held = [placement_group([{"GPU": share}]) for _ in range(most + 1)]
 there = [one.wait(20 if number < most else 1) for number, one in enumerate(held)]
 ray.shutdown()
