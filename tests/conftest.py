@@ -8,7 +8,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_COLOR", "1")
 
-# The files whose slow tests take longest, the longest first; all others follow.
+# The files whose slow tests take longest, the longest first, and those that start Ray, which
+# takes minutes on a machine that is slow; all others follow.
 LONGEST = (
     "test_faults.py",
     "test_formats.py",
@@ -27,6 +28,10 @@ LONGEST = (
     "test_run_train.py",
     "test_for_transformers.py",
     "test_timed_run.py",
+    "test_run_own_words.py",
+    "test_tune_in_time.py",
+    "test_machine.py",
+    "test_ports.py",
 )
 
 
