@@ -13,8 +13,9 @@ quickstart: $(STAMP)  ## a real search, to its end: about five minutes on two co
 	$(BIN)/nas-fpn search runs/quickstart
 	$(BIN)/nas-fpn table runs/quickstart
 
-# Ray runs workers at niceness 15: starved where other tests run beside them.
+# Ray runs workers at niceness 15: starved where other tests run beside them. And it starts slowly.
 check slow: export RAY_worker_niceness ?= 0
+check slow: export RAY_raylet_start_wait_time_s ?= 300
 
 check: $(STAMP)  ## format, lint, types, tests, doctests
 	$(BIN)/ruff format --check .
