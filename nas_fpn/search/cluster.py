@@ -92,7 +92,8 @@ def started(settings: Mapping[str, Any]) -> Any:
             raise
     raise RunError(
         "Ray does not start here: its processes do not answer in time\n"
-        "try again when this machine is less busy; [ray] workers = 0 trains without Ray"
+        "try again when this machine is less busy, or with RAY_raylet_start_wait_time_s=300 set;\n"
+        "[ray] workers = 0 trains without Ray"
     )
 
 
