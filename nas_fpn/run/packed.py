@@ -18,11 +18,13 @@ from nas_fpn.language import Architecture
 from nas_fpn.proxy.feeding import let_go
 from nas_fpn.proxy.packing import SECONDS, Packing, best_packing, measure_packing
 from nas_fpn.record import Event, History
+from nas_fpn.run.clock import RunClock
 from nas_fpn.run.machine import Machine, Share, refuse_more_gpus, share_of, this_machine
 from nas_fpn.run.plan_measure import timed_neck
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.question import Question
 from nas_fpn.run.settings import Run
+from nas_fpn.run.short import has_room, in_the_time
 from nas_fpn.run.started import Room, Started
 from nas_fpn.run.trainer import cached_bank
 from nas_fpn.run.tried import (
@@ -38,7 +40,7 @@ from nas_fpn.run.tried import (
 
 __all__ = ["Packed", "pack", "packing_on_record", "settle", "workers_of"]
 
-STAGE = "trying how many trials at a time are fastest"
+STAGE, STARTING = "trying how many trials at a time are fastest", "starting Ray"
 ON_CPU = 'trials train on the CPU: [ray] gpus_per_trial = 0; "auto" gives them GPUs'
 NONE_THERE = (
     "trials train on the CPU: Ray knows of no GPU in the cluster; where nodes that have one are "
@@ -76,22 +78,26 @@ def settle(
     started: Started,
     sessions: ExitStack,
     timed: bool,
+    clock: RunClock | None,
 ) -> Generator[Step, None, tuple[Run, Packed]]:
     """Decide how many trials train at a time, and start what spreads them; the run that says so.
 
     ``sessions`` ends that again. On this machine see :func:`pack`; of a cluster as many as there is
     room for at the moment, on the threads of ``[proxy]``. Trials that no GPU is given to train on
-    the CPU, and whatever is measured of them is then measured there.
+    the CPU, and whatever is measured of them is then measured there. All of it ends in the time of
+    ``clock``, if there is one.
 
     Raises:
-        RunError: where none could be tried, trials take GPUs that are not there, or Ray cannot
-            start.
+        RunError: where none could be tried, trials take GPUs that are not there, Ray cannot start,
+            or the time is too short for that.
     """
     ray, seed = run.settings.ray, run.settings.seed
     if ray.workers == 0:
         return run, Packed(workers=0)
     if ray.address != "local":
-        return _on_cluster(run, sessions.enter_context(started(run)))
+        with in_the_time(clock, run, STARTING):
+            there = sessions.enter_context(started(run))
+        return _on_cluster(run, there)
     run, packed = yield from pack(
         run,
         lambda: timed_neck(question, cached_bank(bank), seed=seed),
@@ -99,8 +105,10 @@ def settle(
         history,
         machine=this_machine(run),
         timed=timed,
+        clock=clock,
     )
-    sessions.enter_context(started(run))
+    with in_the_time(clock, run, STARTING):
+        sessions.enter_context(started(run))
     return run, packed
 
 
@@ -135,16 +143,19 @@ def pack(
     *,
     machine: Machine,
     timed: bool,
+    clock: RunClock | None = None,
     try_out: TryOut | None = None,
 ) -> Generator[Step, None, tuple[Run, Packed]]:
     """Decide how many trials of a run train at a time on this machine; the run that says so.
 
     ``neck()``, of shipped words, is what is trained for it, for a few seconds with each number.
     ``timed``: whoever plans wants to know how fast each of them is beside the others, also where
-    there is nothing to choose. ``try_out`` measures one packing; None: by training.
+    there is nothing to choose. As many are tried as the time of ``clock`` leaves room for.
+    ``try_out`` measures one packing; None: by training.
 
     Raises:
-        RunError: where none could be tried, or a trial takes more GPUs than there are.
+        RunError: where none could be tried, not even one in the time, or a trial takes more GPUs
+            than there are.
     """
     asked = run.settings.ray.workers
     kept = packing_on_record(history)
@@ -168,7 +179,12 @@ def pack(
         yield Step(STAGE, 0, 1)
         trained = neck()
         let_go()  # what the warm-up left, so that workers find the room that they will have
-        tried = try_all(those, try_out or _training(run, trained, bank))
+        with in_the_time(clock, run, STAGE):
+            tried = try_all(
+                those,
+                try_out or _training(run, trained, bank),
+                has_room=lambda seconds: has_room(clock, seconds),
+            )
         yield Step(STAGE, 1, 1)
         ready = max(tried.seconds - SECONDS, 0.0)
     best = best_packing(tried.packings or those)

@@ -75,6 +75,7 @@ def plan_run(
             started=started,
             sessions=sessions,
             timed=True,
+            clock=None,
         )
         yield Step(STAGE, 0, 1)
 

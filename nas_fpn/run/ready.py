@@ -27,8 +27,9 @@ from nas_fpn.run.prepare import Step, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
+from nas_fpn.run.short import within
 from nas_fpn.run.started import Started
-from nas_fpn.run.timed import Planned, minutes_wanted, run_clock, start_plan, within
+from nas_fpn.run.timed import Planned, minutes_wanted, run_clock, start_plan
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank, neck_cost
 from nas_fpn.search import (
     Baseline,
@@ -113,6 +114,7 @@ def make_ready(
             started=spread.started,
             sessions=spread.sessions,
             timed=clock is not None and clock.is_to_plan,
+            clock=clock if clock is not None and clock.is_to_plan else None,
         )
         torch.set_num_threads(run.settings.proxy.threads)
         yield packed

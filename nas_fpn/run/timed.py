@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nas_fpn.errors import RunError, command_line
 from nas_fpn.proxy.bank import Bank
@@ -19,6 +19,7 @@ from nas_fpn.run.plan_text import plan_text
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.question import Question
 from nas_fpn.run.settings import Run
+from nas_fpn.run.short import in_the_time
 from nas_fpn.search import Noted, Paused, Progress, Told, budget_on_record
 from nas_fpn.search.limit import Late, alarm
 
@@ -34,12 +35,8 @@ __all__ = [
     "planned_steps",
     "run_clock",
     "start_plan",
-    "within",
 ]
 
-Out = TypeVar("Out")
-
-PREPARED = 0.7  # of the time, at most, for the preparation
 GRACE = 5.0  # seconds beyond the time that the export may take, of the 20 that a promise leaves
 STAGE = "timing a few trainings"
 # Seconds: till the workers of Ray are ready, where nobody knows; what they take longer than the
@@ -94,34 +91,6 @@ def run_clock(
         clock.close()
     clock.learn(entry for entry in history.entries if entry.outcome or entry.paused)
     return clock
-
-
-def within(
-    steps: Generator[Step, None, Out], clock: RunClock | None, run: Run
-) -> Generator[Step, None, Out]:
-    """``steps`` of the preparation, refused as soon as they are seen to take most of the time.
-
-    Raises:
-        RunError: which says how many minutes would do.
-    """
-    stage, since = "", 0.0
-    try:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result: Out = end.value
-                return result
-            if clock is not None:
-                now = clock.spent()
-                if step.stage != stage:
-                    stage, since = step.stage, now
-                left = (now - since) / step.done * (step.total - step.done) if step.done else 0.0
-                if now + left > PREPARED * clock.seconds:
-                    raise _too_short(clock, run, step, now, left)
-            yield step
-    finally:
-        steps.close()
 
 
 def make_plan(
@@ -198,16 +167,17 @@ def start_plan(
             text += "; for more of them: --minutes +30"
         return run, Planned(None, text, clock.to_end()), most or expected
     yield Step(STAGE, 0, 1)
-    plan, why = make_plan(
-        run,
-        question,
-        bank,
-        seconds=clock.seconds,
-        spent=clock.spent,
-        trials=most,
-        packed=packed,
-        is_new=not history.events,
-    )
+    with in_the_time(clock, run, STAGE):
+        plan, why = make_plan(
+            run,
+            question,
+            bank,
+            seconds=clock.seconds,
+            spent=clock.spent,
+            trials=most,
+            packed=packed,
+            is_new=not history.events,
+        )
     clock.follow(steps=plan.steps, seeds=plan.seeds, expected=plan.dear_s)
     yield Step(STAGE, 1, 1)
     text = "\n".join(filter(None, [plan_text(plan), why]))
@@ -274,14 +244,3 @@ def over_event(clock: RunClock, trained: int) -> Event:
         "trained": trained,
         "spent": round(clock.spent(), 3),
     }
-
-
-def _too_short(clock: RunClock, run: Run, step: Step, now: float, left: float) -> RunError:
-    minutes = clock.seconds / 60
-    needed = math.ceil((now + left) / PREPARED / 60)
-    return RunError(
-        f"[budget] minutes = {minutes:g} is too short: {step.stage} would end after about "
-        f"{now + left:.0f} s, and trials come after it\nthe least that will do here is about "
-        f"minutes = {needed}; {command_line('plan', run.folder)} prepares without "
-        "a clock, once, and says what would do then"
-    )

@@ -24,11 +24,15 @@ TryOut = Callable[[Packing], Packing]
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What was tried; of those whose processes died, why; and the seconds that the best took."""
+    """What was tried; of those whose processes died, why; and the seconds that the best took.
+
+    It is cut where there was no time for the rest.
+    """
 
     packings: tuple[Packing, ...] = ()
     died: Mapping[Packing, str] = field(default_factory=dict)
     seconds: float = 0.0
+    is_cut: bool = False
 
 
 def candidates(run: Run, wanted: Share, machine: Machine, *, is_begun: bool) -> tuple[Packing, ...]:
@@ -69,17 +73,23 @@ def as_kept(kept: Event, run: Run, machine: Machine) -> Packing:
     return Packing(kept["workers"], run.settings.proxy.threads, gpus=gpus)
 
 
-def try_all(those: Sequence[Packing], measure: TryOut) -> Tried:
+def try_all(
+    those: Sequence[Packing], measure: TryOut, *, has_room: Callable[[float], bool]
+) -> Tried:
     """One after another until one is clearly worse than the best.
 
-    One whose processes die, as where memory ends, is none to take. Raises :class:`RunError` where
-    all of them do, or have no room.
+    Once one could be measured, ``has_room`` is asked before each of the rest whether there is time
+    for as many seconds as the last one took. One whose processes die, as where memory ends, is none
+    to take. Raises :class:`RunError` where all of them do, or have no room.
     """
     tried: list[Packing] = []
     died: dict[Packing, str] = {}
     fault: RunError | None = None
-    best, took = 0.0, 0.0
+    best, took, last, is_cut = 0.0, 0.0, 0.0, False
     for one in those:
+        if best and not has_room(last):
+            is_cut = True
+            break
         began = time.monotonic()
         measured = replace(one, steps_per_second=0.0)
         try:
@@ -90,15 +100,16 @@ def try_all(those: Sequence[Packing], measure: TryOut) -> Tried:
         except RunError as full:
             fault = full
         tried.append(measured)
+        last = time.monotonic() - began
         if measured.steps_per_second > best:
-            best, took = measured.steps_per_second, time.monotonic() - began
+            best, took = measured.steps_per_second, last
         elif best and measured.steps_per_second < WORSE * best:
             break
     if not best:
         raise fault or RunError(
             "[ray]: no step was done in the time of a measurement\nset workers, and it is not asked"
         )
-    return Tried(tuple(tried), died, took)
+    return Tried(tuple(tried), died, took, is_cut)
 
 
 def packing_line(
@@ -152,6 +163,8 @@ def said(best: Packing, share: float, tried: Tried | None = None) -> str:
         elif one != best:
             speed = f"{one.steps_per_second:.1f}" if one.steps_per_second else "no room"
             rows.append(f"{one.workers} on {_threads(one)}: {speed}")
+    if tried.is_cut:
+        rows.append("there was no time to try the rest")
     return "; ".join(rows)
 
 

@@ -1,18 +1,16 @@
 """The clock of a run: what is spent, what fits, and what a session that goes on has left."""
 
-import math
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from nas_fpn.errors import RunError
 from nas_fpn.record import Entry, History, Outcome, Report
-from nas_fpn.run import RunSettings, Step
+from nas_fpn.run import RunSettings
 from nas_fpn.run.clock import RunClock, command_began, minutes_on_record, spent_on_record
 from nas_fpn.run.settings import Run
-from nas_fpn.run.timed import minutes_wanted, over_event, run_clock, within
+from nas_fpn.run.timed import minutes_wanted, over_event, run_clock
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 
@@ -135,35 +133,3 @@ def test_the_last_plan_says_the_minutes() -> None:
     plans = ({"event": "plan", "minutes": 10}, {"event": "plan", "minutes": 30.0})
     assert minutes_on_record(History(plans)) == 30.0
     assert minutes_on_record(History()) is None
-
-
-def warming(now: Now, *, each: float) -> Generator[Step, None, str]:
-    for done in range(11):
-        yield Step("warming up the backbone", done, 10)
-        now.seconds += each
-    return "prepared"
-
-
-def test_a_preparation_that_takes_most_of_the_time_is_refused_at_once() -> None:
-    now = Now()
-    clock = RunClock(180.0, began=0.0, now=now)
-    steps = within(warming(now, each=20.0), clock, run_of(3.0))
-    with pytest.raises(RunError) as refused:
-        list(steps)
-    assert now.seconds == 20.0, "seen after the first tenth"
-    assert f"{refused.value}\n" == (GOLDEN / "plan_preparation.txt").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("minutes", [10.0, math.inf])
-def test_a_preparation_that_leaves_time_is_let_through(minutes: float) -> None:
-    now = Now()
-    clock = None if minutes == math.inf else RunClock(60 * minutes, began=0.0, now=now)
-    steps = within(warming(now, each=20.0), clock, run_of(minutes))
-    seen = 0
-    try:
-        while True:
-            next(steps)
-            seen += 1
-    except StopIteration as end:
-        assert end.value == "prepared"
-    assert seen == 11

@@ -1,5 +1,6 @@
 """Trials on a cluster: as many as it has room for, with the GPUs that it has."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from nas_fpn.errors import RunError
 from nas_fpn.record import History
 from nas_fpn.run import Run, drive_here, on_ray
+from nas_fpn.run.clock import RunClock
 from nas_fpn.run.packed import NONE_THERE, ON_CPU, Packed, settle
 from nas_fpn.run.question import read_question
 from nas_fpn.run.started import Room, Started, not_started, started_by
@@ -20,7 +22,7 @@ from tests.run.packings import outcome, run_of, shares
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 
 
-def settled(run: Run, started: Started) -> tuple[Run, Packed]:
+def settled(run: Run, started: Started, clock: RunClock | None = None) -> tuple[Run, Packed]:
     with ExitStack() as sessions:
         steps = settle(
             run,
@@ -30,6 +32,7 @@ def settled(run: Run, started: Started) -> tuple[Run, Packed]:
             started=started,
             sessions=sessions,
             timed=True,
+            clock=clock,
         )
         return outcome(steps)
 
@@ -42,6 +45,24 @@ def cluster(trials: int, gpus_per_trial: float) -> Started:
         yield Room(trials, gpus_per_trial)
 
     return started
+
+
+def test_a_start_that_takes_all_of_the_time_is_ended_and_what_would_do_is_said() -> None:
+    ended = []
+
+    @contextmanager
+    def slow(run: Run) -> Iterator[Room]:
+        try:
+            time.sleep(60.0)
+            yield Room(1, 0.0)
+        finally:
+            ended.append("start")
+
+    clock = RunClock(100.0, began=0.0, now=lambda: 94.0)
+    with pytest.raises(RunError, match="starting Ray had not ended after 94 s"):
+        settled(run_of(address="auto"), slow, clock)
+    assert ended == ["start"]
+    settled(run_of(address="auto"), cluster(5, 0.0), clock=RunClock(100.0, began=0.0, now=float))
 
 
 def test_a_cluster_takes_as_many_as_it_has_room_for_now() -> None:

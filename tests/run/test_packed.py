@@ -1,6 +1,7 @@
 """How many trials at a time: measured once, kept by the record, and never a guess."""
 
 import json
+import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.record import Event, History
 from nas_fpn.run import Run, Step, read_run
 from nas_fpn.run import packed as packed_module
+from nas_fpn.run.clock import RunClock
 from nas_fpn.run.machine import Machine
 from nas_fpn.run.packed import ON_CPU, Packed, pack, workers_of
 from nas_fpn.run.prepare import Prepared, prepare
@@ -78,6 +80,47 @@ def test_what_is_clearly_worse_is_the_last_that_is_tried() -> None:
     _, found, seen = packed(run_of(), rates, machine=Machine(16))
     assert [one.workers for one in seen] == [16, 8, 4]
     assert found.workers == 8
+
+
+def test_without_time_for_the_rest_the_first_is_taken_and_that_is_said() -> None:
+    seen, measure = trying(RATES)
+    clock = RunClock(100.0, began=0.0, now=lambda: 71.0)
+    steps = pack(
+        run_of(),
+        lambda: NECK,
+        Path("bank"),
+        History(),
+        machine=TWO,
+        timed=True,
+        clock=clock,
+        try_out=measure,
+    )
+    _, found = outcome(steps)
+    assert [one.workers for one in seen] == [2]
+    assert found.text == (
+        "2 trials at a time on 1 thread each: 11.2 steps a second; "
+        "there was no time to try the rest"
+    )
+
+
+def test_trying_ends_with_the_time() -> None:
+    def hangs(one: Packing) -> Packing:
+        time.sleep(60.0)
+        raise AssertionError("it was not ended")
+
+    clock = RunClock(100.0, began=0.0, now=lambda: 96.0)
+    steps = pack(
+        run_of(),
+        lambda: NECK,
+        Path("bank"),
+        History(),
+        machine=TWO,
+        timed=True,
+        clock=clock,
+        try_out=hangs,
+    )
+    with pytest.raises(RunError, match="trying how many trials at a time are fastest had not"):
+        outcome(steps)
 
 
 def test_processes_that_die_are_no_choice_unless_all_do() -> None:
