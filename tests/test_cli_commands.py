@@ -1,6 +1,7 @@
 """Commands that messages name can be typed as they stand: a folder with a space is quoted."""
 
 import ast
+import json
 import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -65,3 +66,38 @@ def test_what_goes_on_and_what_failed_is_named_whole(capsys: pytest.CaptureFixtu
         to_the_end(dying(FloatingPointError("NaN")), verb="confirm", run=run, err=False)
     assert end.value.exit_code == 1
     assert capsys.readouterr().err == "my runs/a b: NaN\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_record", "again"),
+    [
+        (None, None, ""),
+        (None, 10.0, ""),
+        ("10", None, " --minutes 10"),
+        ("10", 10.0, " --minutes 10"),
+        ("+30", 10.0, " --minutes 40"),
+    ],
+)
+def test_an_interrupted_search_names_the_minutes_that_it_was_asked_for(
+    asked: str | None,
+    on_record: float | None,
+    again: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> Generator[None, None, None]:
+        raise KeyboardInterrupt
+        yield
+
+    (tmp_path / "run.toml").write_text("[ray]\nworkers = 0\n")
+    if on_record is not None:
+        events = ({"event": "run", "version": 1}, {"event": "plan", "minutes": on_record})
+        lines = [json.dumps(event) + "\n" for event in events]
+        (tmp_path / "history.jsonl").write_text("".join(lines))
+    monkeypatch.setattr("nas_fpn.run.search_run", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main(["search", str(tmp_path), *([] if asked is None else ["--minutes", asked])])
+    assert end.value.code == 130
+    said = capsys.readouterr().err
+    assert said == f"\ninterrupted; nas-fpn search {tmp_path}{again} goes on from here\n"

@@ -53,10 +53,10 @@ def neck_of(name: str, words: Sequence[Path] | None = None, *, trust: bool = Fal
         return language.read_neck(language.find_neck(name), words=language.load_words(words or ()))
     if words:
         raise RunError(f"--words is for a neck without a run; {run[0]} has its own\nomit it")
-    from nas_fpn.run import read_run, trial_entry, words_for
+    from nas_fpn.run import neck_text, read_run, words_for
 
     asked = read_run(run[0])
-    text = trial_entry(asked, run[1]).text
+    text = neck_text(asked, run[1])
     return language.parse(text, words=words_for(asked, [text], trust=trust))
 
 

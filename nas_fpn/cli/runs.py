@@ -92,7 +92,7 @@ def search_on(
 
             if count := check_nodes(asked, packed=packed):
                 say(f"data and weights: reached from {count} nodes")
-    watch = watch_of(asked)
+    watch, again = watch_of(asked), _again(asked, run, minutes)
     try:
         events = search_run(
             asked,
@@ -105,7 +105,7 @@ def search_on(
         with closing(events):  # now, not when the interpreter ends: workers are to stop
             display(events, watch)
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; {command_line('search', run)} goes on from here", err=True)
+        typer.echo(f"\ninterrupted; {again} goes on from here", err=True)
         raise typer.Exit(130) from None
     except FloatingPointError as fault:
         typer.echo(f"{run}: {fault}", err=True)
@@ -115,8 +115,7 @@ def search_on(
             raise
         typer.echo(f"{fault.filename or run}: {fault.strerror}", err=True)
         typer.echo(
-            "what is on record stays; once this can be written, "
-            f"{command_line('search', run)} goes on",
+            f"what is on record stays; once this can be written, {again} goes on",
             err=True,
         )
         raise typer.Exit(1) from None
@@ -127,6 +126,19 @@ def search_on(
     if packed is None and (run / "best").is_dir():  # who submitted it fetches it first
         more, page = command_line("table", run), command_line("report", run)
         say(f"{run / 'best'} holds the best; {more} says more, {page} draws it")
+
+
+def _again(asked: Any, run: Path, minutes: str | None) -> str:
+    """The command that goes on with a search; minutes of the flag are named again, in all."""
+    from nas_fpn.record import read_history
+    from nas_fpn.run.clock import minutes_on_record
+    from nas_fpn.run.timed import minutes_wanted
+
+    if minutes is None:
+        return command_line("search", run)
+    planned = minutes_on_record(read_history(asked.folder / "history.jsonl"))
+    in_all = minutes_wanted(asked, planned, minutes)
+    return command_line("search", run, "--minutes", f"{in_all:g}")
 
 
 def table(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_fpn.cli.arguments import Json, OwnWords, neck_of, run_of
+from nas_fpn.cli.arguments import Json, OwnWords, Trust, neck_of, run_of
 from nas_fpn.cli.output import print_json, say
 from nas_fpn.errors import RunError
 
@@ -67,6 +67,7 @@ def train(
         typer.Option("--set", help="Any other setting of a run.toml: training.ema=0.999"),
     ] = None,
     words: OwnWords = None,
+    trust: Trust = False,
     json_: Json = False,
 ) -> None:
     """Train a detector with any neck, and print its COCO AP on test.
@@ -93,7 +94,7 @@ def train(
     }
     tables["data"] = _proposals(proposals or ())
     asked = _settings(_base(run, neck), tables, data or (), images, set_ or ())
-    program, known = _program(neck, init, words)
+    program, known = _program(neck, init, words, trust=trust)
     job = TrainJob(
         folder=to.resolve(),
         neck=str(_fitted(program, width, levels)),
@@ -214,7 +215,9 @@ def _setting(text: str) -> tuple[str, str, Any]:
         return table, key, value.strip()
 
 
-def _program(neck: str | None, init: Path | None, words: Sequence[Path] | None) -> tuple[Any, Any]:
+def _program(
+    neck: str | None, init: Path | None, words: Sequence[Path] | None, *, trust: bool
+) -> tuple[Any, Any]:
     """The architecture that is asked for, and the words of its text."""
     from nas_fpn.language import load_words, parse, read_neck
 
@@ -233,7 +236,7 @@ def _program(neck: str | None, init: Path | None, words: Sequence[Path] | None) 
         return read_neck(exported / "neck.neck", words=known), known
     if path.suffix == ".py":
         raise RunError(f"{path}: no neck.neck beside it\nname an exported neck.py, or its folder")
-    architecture = neck_of(neck, words)
+    architecture = neck_of(neck, words, trust=trust)
     return architecture, architecture.words
 
 

@@ -1,6 +1,6 @@
 """A run: the question in ``run.toml``, everything wired, and the answer beside it."""
 
-from nas_fpn.run.best import export_from_run, trial_entry
+from nas_fpn.run.best import export_from_run, neck_text
 from nas_fpn.run.calibrate import calibrate_run
 from nas_fpn.run.clock import command_began
 from nas_fpn.run.confirm import Confirmed, confirm_run
@@ -48,6 +48,7 @@ __all__ = [
     "export_with_backbone",
     "follow",
     "is_over",
+    "neck_text",
     "plan_json",
     "plan_run",
     "plan_text",
@@ -58,7 +59,6 @@ __all__ = [
     "run_toml",
     "run_train",
     "search_run",
-    "trial_entry",
     "watch_of",
     "words_for",
 ]

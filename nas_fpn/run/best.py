@@ -7,7 +7,13 @@ from nas_fpn.errors import RunError, command_line
 from nas_fpn.export import PLAIN, Form
 from nas_fpn.record import Entry, History, read_history
 from nas_fpn.report import best_entry, checked_on_test, front, proxy_checks
-from nas_fpn.run.confirmed_weights import end_to_end, export_end_to_end, is_settled, named_neck
+from nas_fpn.run.confirmed_weights import (
+    EndToEnd,
+    end_to_end,
+    export_end_to_end,
+    is_settled,
+    named_neck,
+)
 from nas_fpn.run.export_front import export_front
 from nas_fpn.run.export_trial import check_fits, export_trial, is_there, neck_of_trial
 from nas_fpn.run.own_words import words_for
@@ -16,7 +22,7 @@ from nas_fpn.run.settings import Run, read_run
 from nas_fpn.run.trainer import Trainer
 from nas_fpn.strange import inside
 
-__all__ = ["export_best", "export_from_run", "trial_entry"]
+__all__ = ["export_best", "export_from_run", "neck_text", "trial_entry"]
 
 
 def trial_entry(run: Run, number: int | None) -> Entry:
@@ -33,15 +39,31 @@ def trial_entry(run: Run, number: int | None) -> Entry:
             f"{path}: no trial is on record\nrun it with: {command_line('search', run.folder)}"
         )
     if number is None:
-        confirmed = end_to_end(run.folder, history)
-        named = [one.entry for neck, one in confirmed.items() if neck == named_neck(one)]
-        best = named[0] if named else best_entry(entries, run.settings.objectives[0])
+        named = _named(run, history)
+        best = named.entry if named else best_entry(entries, run.settings.objectives[0])
         if best is None:
             raise RunError(f"{path}: no trial is complete yet\nname one: {run.folder}:TRIAL")
         return best
     if not 0 <= number < len(entries):
         raise RunError(f"{path}: no trial {number}; there are 0..{len(entries) - 1}")
     return entries[number]
+
+
+def neck_text(run: Run, number: int | None) -> str:
+    """The program of a trial; None: as :func:`trial_entry`, a re-sized baseline as it was trained.
+
+    Raises:
+        RunError: as that does.
+    """
+    entry = trial_entry(run, number)
+    named = None if number is not None else _named(run, read_history(run.folder / "history.jsonl"))
+    return entry.text if named is None else str(named.training["text"])
+
+
+def _named(run: Run, history: History) -> EndToEnd | None:
+    """The neck that a verdict end to end names."""
+    confirmed = end_to_end(run.folder, history)
+    return next((one for neck, one in confirmed.items() if neck == named_neck(one)), None)
 
 
 def export_best(

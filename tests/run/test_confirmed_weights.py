@@ -1,6 +1,7 @@
 """What a confirm leaves in best/, and how a neck of a verdict is exported: with whose weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nas_fpn.language import SHIPPED, parse
 from nas_fpn.necks import Neck
 from nas_fpn.record import Entry, read_history
 from nas_fpn.run import read_run
-from nas_fpn.run.best import export_from_run, trial_entry
+from nas_fpn.run.best import export_from_run, neck_text, trial_entry
 from nas_fpn.run.confirmed_weights import end_to_end, is_settled, keep_confirmed
 from tests.report.synthetic import CHANNELS, write_run
 
@@ -121,6 +122,22 @@ def test_a_run_named_without_a_trial_is_what_the_verdict_names(run: Path) -> Non
     decided(run, best=FOUND)
     assert trial_entry(read_run(run), None).number == FOUND
     assert trial_entry(read_run(run), OTHER).number == OTHER
+
+
+def test_a_baseline_that_was_re_sized_is_named_as_it_was_trained(run: Path) -> None:
+    path = run / "history.jsonl"
+    own = entries(run)[CONTROL]
+    wider = str(replace(parse(own.text), width=96))
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    for event in events:
+        if event["event"] == "training" and event["trial"] == CONTROL:
+            event["text"] = wider
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    decided(run, best=None)
+    assert neck_text(read_run(run), None) == wider != own.text
+    assert neck_text(read_run(run), CONTROL) == own.text
+    decided(run, best=FOUND)
+    assert neck_text(read_run(run), None) == entries(run)[FOUND].text
 
 
 def test_the_best_of_the_search_gives_way_and_does_not_come_back(run: Path) -> None:
