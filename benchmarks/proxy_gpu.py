@@ -102,9 +102,9 @@ def settings_of(given: argparse.Namespace, **changes: object) -> ProxySettings:
 def machine(given: argparse.Namespace) -> Row:
     """What the device does, and what was asked of it."""
     device = torch.device(given.device)
-    products = {}
+    products, side = {}, 8192 if given.device == "cuda" else 1024
     for dtype in (torch.float32, torch.bfloat16):
-        left, right = (torch.randn(1024, 1024, device=device, dtype=dtype) for _ in range(2))
+        left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
         products[dtype] = best(lambda left=left, right=right: torch.mm(left, right))
     source = torch.randn(1 << 26, device=device)
     target = torch.empty_like(source)
@@ -113,8 +113,9 @@ def machine(given: argparse.Namespace) -> Row:
     return {
         "device": torch.cuda.get_device_name() if on_cuda else "a CPU",
         "torch": torch.__version__,
-        "matrix_tmacs": 1024**3 / products[torch.float32] / 1e12,
-        "low_tmacs": 1024**3 / products[torch.bfloat16] / 1e12,
+        "matrix_side": side,
+        "matrix_tmacs": side**3 / products[torch.float32] / 1e12,
+        "low_tmacs": side**3 / products[torch.bfloat16] / 1e12,
         "gb_per_second": 2 * 4 * source.numel() / best(lambda: target.copy_(source)) / 1e9,
         "asked": asked,
     }
@@ -153,17 +154,9 @@ def steps(given: argparse.Namespace, bank: Bank) -> Iterator[Row]:
 
 def one(name: str, width: int, bank: Bank, settings: ProxySettings, block: int, rounds: int) -> Row:
     architecture, device = at_width(name, width), torch.device(settings.device)
-    detector = make_detector(
-        build_neck(architecture, bank, seed=0), settings, num_classes=len(bank.categories), seed=0
-    )
-    detector.to(device).to(memory_format=torch.channels_last)
-    noise = {
-        level: torch.randn(settings.batch_size, *bank.train.features[level].shape[1:]).to(device)
-        for level in detector.neck.inputs
-    }
-    by_itself = alone(detector, noise, precision=settings.precision)
-    with FlopCounterMode(display=False) as counter:
-        by_itself()
+    with FlopCounterMode(display=False) as counter:  # of another one: its hooks touch no capture
+        itself(architecture, bank, settings)()
+    by_itself = itself(architecture, bank, settings)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     recorder = Timed(CudaRecorder(device) if device.type == "cuda" else None)
@@ -194,6 +187,20 @@ def one(name: str, width: int, bank: Bank, settings: ProxySettings, block: int, 
         "gmacs": counter.get_total_flops() / 2e9,
         "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
     }
+
+
+def itself(architecture: Any, bank: Bank, settings: ProxySettings) -> Callable[[], None]:
+    """A step of neck and head alone, both new."""
+    detector = make_detector(
+        build_neck(architecture, bank, seed=0), settings, num_classes=len(bank.categories), seed=0
+    )
+    device = torch.device(settings.device)
+    detector.to(device).to(memory_format=torch.channels_last)
+    noise = {
+        level: torch.randn(settings.batch_size, *bank.train.features[level].shape[1:]).to(device)
+        for level in detector.neck.inputs
+    }
+    return alone(detector, noise, precision=settings.precision)
 
 
 def prepared_training(architecture: Any, bank: Bank, settings: ProxySettings) -> Training:

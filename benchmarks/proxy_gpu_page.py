@@ -17,7 +17,7 @@ the default backbone, the FCOS-like head with towers of one convolution. All tha
 turns in one process, in blocks of {block} steps between two waits for the device; figures are
 medians of the blocks, ratios medians of the turns' ratios.
 
-A 1024² product does {matrix:.1f} · 10¹² multiply-adds a second in float32 and {low:.1f} in
+A {side}² product does {matrix:.1f} · 10¹² multiply-adds a second in float32 and {low:.1f} in
 bfloat16; {bytes:.0f} GB a second are copied. Convolutions in float32 may be faster than that
 product: where the device has TF32, torch takes it for them and not for products.
 
@@ -64,6 +64,7 @@ def page(figures: Path) -> Iterator[str]:
         processor=processor(),
         image_size=asked["image_size"],
         block=asked["block"],
+        side=machine["matrix_side"],
         matrix=machine["matrix_tmacs"],
         low=machine["low_tmacs"],
         bytes=machine["gb_per_second"],

@@ -15,14 +15,16 @@ import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["WARM", "CudaRecorder", "Recorder", "Recording"]
+__all__ = ["WARM", "CudaRecorder", "Recorder", "Recording", "give_back"]
 
 WARM = 3  # steps before a capture, as torch asks: libraries choose algorithms, buffers are made
+OWN = frozenset({"aten", "prim", "prims", "profiler"})  # operations that are torch's
 AGREE = 0.01  # of the gradients' norm, that a replay may be off: some sums are in no fixed order
 
 Run = Callable[[], Tensor]
@@ -45,23 +47,34 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Captures on a stream beside the current one, or on that where it is no default stream."""
+    """Captures on a stream beside the current one, or on that where it is no default stream.
+
+    A step that calls an operation of another library than torch stays where it is, and is not
+    captured: that may launch its kernels on the default stream whatever the current one is, as
+    torchvision's ``deform_conv2d`` did until the summer of 2026 (github.com/pytorch/vision/issues/
+    9513). Beside it they would be in nobody's order, and a capture would leave them out.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._foreign: frozenset[str] | None = None  # None: no step was looked at
 
     def eager(self, run: Run) -> Tensor:
-        """``run()`` on the stream that is captured on, between what was asked before and after."""
-        here, side = self._streams()
-        side.wait_stream(here)
-        try:
-            with torch.cuda.stream(side):
-                return run()
-        finally:
-            here.wait_stream(side)
+        """``run()`` on the stream that is captured on, between what was asked before and after.
+
+        The first is made on the current stream, to see what it calls.
+        """
+        if self._foreign is None:
+            with _Called() as called:
+                value = run()
+            self._foreign = frozenset(called.foreign)
+            return value
+        return run() if self._foreign else self._beside(run)
 
     def record(self, run: Run) -> Run:
         """Capture ``run()``; its gradients and its value stay where the capture put them."""
+        if self._foreign:
+            raise RuntimeError(f"it calls {', '.join(sorted(self._foreign))}, not of torch itself")
         here, side = self._streams()
         if side != here:  # a stream of its own is one of several, and the mode would be all theirs
             self._rehearse(run)
@@ -81,6 +94,15 @@ class CudaRecorder:
 
         return replay
 
+    def _beside(self, run: Run) -> Tensor:
+        here, side = self._streams()
+        side.wait_stream(here)
+        try:
+            with torch.cuda.stream(side):
+                return run()
+        finally:
+            here.wait_stream(side)
+
     def _rehearse(self, run: Run) -> None:
         """``run()`` where to wait for the device is an error.
 
@@ -93,7 +115,7 @@ class CudaRecorder:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of torch, that it does not know all waits
                 torch.cuda.set_sync_debug_mode("error")
-            self.eager(run)
+            self._beside(run)
         finally:
             torch.cuda.set_sync_debug_mode(before)
 
@@ -101,6 +123,27 @@ class CudaRecorder:
         here = torch.cuda.current_stream(self._device)
         default = torch.cuda.default_stream(self._device)
         return here, _side_stream(self._device) if here == default else here
+
+
+class _Called(TorchDispatchMode):
+    """Notes the operations of other libraries that are called meanwhile, backward included."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.foreign: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func.namespace not in OWN:
+            self.foreign.add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def give_back() -> None:
+    """Give the device the memory that nothing holds, while no other thread captures."""
+    with _ONE_AT_A_TIME:
+        torch.cuda.empty_cache()
 
 
 class Recording:
@@ -147,11 +190,14 @@ class Recording:
 
     def restart(self) -> None:
         """What ``run()`` does is another thing from now on: capture it anew."""
-        self._warm, self._replay = 0, None
+        self._warm = 0
+        with _ONE_AT_A_TIME:
+            self._replay = None
 
     def close(self) -> None:
         """Let go of the graph and of the gradients, which lie in its memory."""
-        self._replay = None
+        with _ONE_AT_A_TIME:
+            self._replay = None
         for parameter in self._model.parameters():
             parameter.grad = None
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_fpn.proxy.checkpoint import Checkpoint, restore, store
-from nas_fpn.proxy.graph import Recorder, Recording
+from nas_fpn.proxy.graph import Recorder, Recording, give_back
 from nas_fpn.record import Report
 
 __all__ = ["Schedule", "draw_order", "is_out_of_memory", "optimise"]
@@ -125,7 +125,7 @@ def optimise(
         if recording is not None:
             recording.close()
         if device.type == "cuda":  # the graph's memory serves no other, and others share the device
-            torch.cuda.empty_cache()
+            give_back()
 
 
 def _gradients(
@@ -146,7 +146,7 @@ def _gradients(
                 raise
         if recording is not None:
             recording.restart()
-        torch.cuda.empty_cache()
+        give_back()
 
 
 def _backward(optimiser: torch.optim.Optimizer, given: Tensor | Iterable[Tensor]) -> Tensor:
@@ -167,7 +167,7 @@ def _scores(
         if recording is None or not recording.replays or not is_out_of_memory(fault):
             raise
     recording.refuse("an evaluation has no memory beside it")
-    torch.cuda.empty_cache()
+    give_back()
     return evaluate()
 
 

@@ -59,7 +59,8 @@ def train(
     the training goes on and where it is put aside; ``neck`` is then as it was before any step.
     The same arguments give the same reports, bit for bit, on a CPU with as many threads.
     A batch that a device has no memory for is taken in halves, whose gradients add up to its own
-    (but for BatchNorm, which then sees half a batch), and in halves of those.
+    (but for BatchNorm, which then sees half a batch, and once more what it had seen of the whole
+    one before memory was out), and in halves of those.
     Raises ``FloatingPointError`` if training diverged, ``ValueError`` if the bank lacks a level.
     """
     training = prepare_training(neck, bank, settings, seed=seed, split=split)
