@@ -57,7 +57,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a neck as a folder that needs only torch; one of a run with its trained weights.
+    """Write a neck as a module that imports only torch; one of a run with its trained weights.
 
     A run stands for its best neck; with several objectives for a folder of each on the front.
 

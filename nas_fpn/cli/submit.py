@@ -171,7 +171,7 @@ def fetch(
 ) -> None:
     """Bring the answers of a submitted run home: its record, best/, what was confirmed.
 
-    Of a job that goes on only the record. A file that was changed here is kept, and said.
+    Of a job that goes on only the record and code/. A file that was changed here is kept, and said.
 
     Example: nas-fpn fetch runs/quickstart
     """

@@ -38,10 +38,11 @@ def frames(run: Path | str | Opened, *, space: Space | None = None) -> Frames:
     """Read a run folder (or take one that is open) as pandas frames; nothing is changed.
 
     The record has genotypes only: the choices get their names from the space that run.toml names,
-    if it is still the file whose hash is on record (its own words are loaded for that, which runs
-    them), or from ``space``, which must be the one that was searched. Without either, choice k is
-    the column "choice k" and its options are numbers. Raises :class:`RunError` where there is no
-    record, or a malformed one.
+    if it is still the file whose hash is on record, or from ``space``, which must be the one that
+    was searched. Without either, choice k is the column "choice k" and its options are numbers. So
+    they are of a run with own words, which are code: ``open_run(path, trust=True)`` runs them, and
+    what it gives can be the run. Raises :class:`RunError` where there is no record, or a malformed
+    one.
     """
     opened = run if isinstance(run, Opened) else open_run(Path(run))
     history = opened.history

@@ -19,6 +19,7 @@ from nas_fpn.errors import DataError, RunError
 from nas_fpn.language.files import shipped_folder
 from nas_fpn.proxy.own_backbone import own_file
 from nas_fpn.run.inputs import FILES, files_of, images_named
+from nas_fpn.run.plan_measure import CALIBRATION
 from nas_fpn.run.prior import prior_names
 from nas_fpn.run.settings import Run
 
@@ -62,8 +63,9 @@ def collect(run: Run, also: Iterable[Path] = (), *, most: int = MOST_BYTES) -> P
         if "://" in text or Path(text).is_absolute()
     )
     files = {(run.folder / "run.toml").resolve(): "run.toml"}
-    if (run.folder / "history.jsonl").is_file():
-        files[(run.folder / "history.jsonl").resolve()] = "history.jsonl"
+    for name in ("history.jsonl", CALIBRATION):  # what a search goes by, beside what is named
+        if (run.folder / name).is_file():
+            files[(run.folder / name).resolve()] = name
     for setting, text in named.items():
         if (setting, text) not in stays:
             for path in _below(run, setting, run.folder / text):

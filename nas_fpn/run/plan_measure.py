@@ -20,7 +20,7 @@ from nas_fpn.run.settings import Run
 from nas_fpn.run.trainer import build_neck, neck_cost
 from nas_fpn.strange import bounded
 
-__all__ = ["calibrated_steps", "measure", "timed_neck"]
+__all__ = ["CALIBRATION", "calibrated_steps", "measure", "timed_neck"]
 
 DRAWN = 25  # necks of the space
 USUAL, DEAR = 0.5, 0.9  # of them, by multiply-adds

@@ -59,6 +59,8 @@ class Planned:
 def minutes_wanted(run: Run, on_record: float | None, asked: str | None) -> float | None:
     """Of the command line, else the larger of the file and the record; None: unbounded.
 
+    Without a line in the file the record counts for what ``asked`` adds to, and for nothing else.
+
     Raises:
         RunError: for an ``asked`` that is neither a number nor "+" and a number.
     """

@@ -78,8 +78,10 @@ def test_relative_paths_go_along_in_their_places_and_absolute_ones_stay(folder: 
 
 def test_its_record_goes_along_and_what_is_asked_for(folder: Path) -> None:
     (folder / "history.jsonl").write_text("")
+    (folder / "calibration.json").write_text("{}")
     package = collect(read_run(folder), [folder / "bank", folder.parent / "net.py"])
     assert "inputs/runs/history.jsonl" in package.files
+    assert "inputs/runs/calibration.json" in package.files
     assert "inputs/runs/bank/large.safetensors" in package.files
 
 
