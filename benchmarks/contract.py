@@ -7,8 +7,9 @@
 
 The first two run a search from nothing for each number of minutes, one after another, and append a
 row each; the third has `nas-fpn plan` prepare backbone and features first, which no clock sees; the
-last writes benchmarks/results/contract.md from the rows. What is measured is the wall time of the
-whole process, started and waited for here: imports, data, warm-up, search, check on test, export.
+last writes benchmarks/results/contract.md, or another ``--page``, from the rows. What is measured
+is the wall time of the whole process, started and waited for here: imports, data, warm-up, search,
+check on test, export.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from time import monotonic
 from typing import Any
 
 from benchmarks.machine import processor
+from benchmarks.proxy_steps import machine
 from nas_fpn.record import read_history
 from nas_fpn.report import best_entry
 
@@ -186,7 +188,12 @@ def page(rows: list[dict[str, Any]]) -> str:
         ]
         lines += ["", *refused[:-1]]
     last = rows[-1]
-    lines += ["", f"{last['processor']}, {last['cpus']} cores.", ""]
+    lines += [
+        "",
+        f"{last['processor']}, {last['cpus']} cores; where this page was written one of them does "
+        f"{machine()['matrix_gmacs']:.1f} · 10⁹ multiply-adds a second in a product of matrices.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -217,6 +224,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a tenth of the proxy's work")
     parser.add_argument("--prepared", action="store_true", help="with backbone and features ready")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--page", type=Path, default=PAGE, help="what is written")
     given = parser.parse_args()
     for minutes in given.minutes:
         row = keep(minutes, workers=given.workers, small=given.small, prepared=given.prepared)
@@ -225,7 +233,7 @@ def main() -> None:
         print(json.dumps({k: v for k, v in row.items() if k != "plan"}, indent=1), flush=True)
     if given.write:
         rows = [json.loads(line) for line in given.rows.read_text(encoding="utf-8").splitlines()]
-        PAGE.write_text(page(rows), encoding="utf-8")
+        given.page.write_text(page(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
