@@ -230,6 +230,12 @@ class _Writer:
                 if cell.number in self.live:
                     for value in cell.reads:
                         uses[value] = position + (1 if inside else 0)
+        for position, (_, _, leave) in live_loops.items():
+            item = items[position]
+            assert isinstance(item, Loop)
+            for name, value in item.exit:
+                if name in leave:  # made before the loop, perhaps: then it is read in its body
+                    uses[value] = max(uses.get(value, -1), position + 1)
         for position, wanted in pins:
             for value in wanted.values():
                 uses[value] = max(uses.get(value, -1), position)

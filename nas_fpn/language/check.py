@@ -223,6 +223,7 @@ class _Check:
         least = sum(not term.optional for term in line.terms)
         words = self.words.options(merge)
         for word in words:
+            self.words.divided(merge, word)
             low, high = self.rows[word.name].operands
             if least < low or len(line.terms) > high:
                 given = f"{least}" if least == len(line.terms) else f"{least} to {len(line.terms)}"

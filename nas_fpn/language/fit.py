@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nas_fpn.errors import SpaceError
+from nas_fpn.language.lower import moved
 from nas_fpn.language.names import is_backbone, is_pyramid, level_of
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat, Word
 from nas_fpn.language.space import compile_space
@@ -52,13 +53,16 @@ def fit(architecture: Architecture, *, width: int, levels: Sequence[int]) -> Arc
 
 def _cut_all(architecture: Architecture, kept: range) -> list[Line | Repeat]:
     gone: set[str] = set()
+    levels: dict[str, int] = {}  # of intermediates, as they were
     items: list[Line | Repeat] = []
     for item in architecture.items:
         if isinstance(item, Line):
-            items.extend(_cut(item, kept, gone, architecture))
+            items.extend(_cut(item, kept, gone, levels, architecture))
             continue
         inner = set(gone)
-        lines = [line for old in item.lines for line in _cut(old, kept, inner, architecture)]
+        lines = [
+            line for old in item.lines for line in _cut(old, kept, inner, levels, architecture)
+        ]
         gone |= {name for name in inner if is_pyramid(name)}
         if lines:
             items.append(Repeat(item.count, tuple(lines)))
@@ -97,7 +101,10 @@ def _lifted(architecture: Architecture, bottom: int) -> Architecture:
     return replace(architecture, items=items)
 
 
-def _cut(line: Line, kept: range, gone: set[str], architecture: Architecture) -> list[Line]:
+def _cut(
+    line: Line, kept: range, gone: set[str], levels: dict[str, int], architecture: Architecture
+) -> list[Line]:
+    known, levels[line.target] = dict(levels), line.level
     operands = tuple(o for o in line.operands if not _outside(o.feature, kept, gone))
     addends = tuple(name for name in line.addends if not _outside(name, kept, gone))
     if line.level not in kept or (not operands and not addends):
@@ -115,7 +122,12 @@ def _cut(line: Line, kept: range, gone: set[str], architecture: Architecture) ->
         both = (only, *(Operand(name) for name in addends))
         return [replace(line, merge=merge, operands=both, addends=(), blocks=blocks or None)]
     rows = architecture.words.rows
-    words = (*only.blocks, *blocks)
+    own: Sequence[Word] = only.blocks
+    if blocks:  # they act where the merge was: behind what takes the operand to its level
+        source = known.get(only.feature, level_of(only.feature))
+        assert source is not None
+        own = moved(own, source, line.level, architecture)
+    words = (*own, *blocks)
     if is_backbone(only.feature) and not any(rows[word.name].gives for word in words):
         words = (Word("conv1"), *words)  # what the merge did for its channels
     if not words and only.feature == line.target:

@@ -170,6 +170,8 @@ class _Fit:
     ) -> Iterator[tuple[Answers, frozenset[str]]]:
         """Match the space's operands from the k-th on with the known ones still to do."""
         operands = self.line.operands
+        if len(todo) > len(operands) - k:
+            return
         self.tries += 1
         if self.tries > MOST_TRIES:
             return
@@ -187,7 +189,8 @@ class _Fit:
             now = answers if operand.pick is None else {**answers, operand.pick: index}
             rest = pool if operand.pick is None else pool[:index] + pool[index + 1 :]
             tried: set[tuple[Source, Operand]] = set()
-            for at in todo if commutes else todo[:1]:
+            any_of = commutes and not (self.literal and operand.feature is not None)
+            for at in todo if any_of else todo[:1]:
                 value, level = self.sources[at]
                 alike = (value, self.known.operands[at])
                 if alike in tried:

@@ -11,7 +11,7 @@ from nas_fpn.language.graph import Edge, Graph, Node, Op
 from nas_fpn.language.names import is_backbone, is_pyramid, level_of
 from nas_fpn.language.program import Architecture, Line, Word, line_text
 from nas_fpn.language.values import is_alias
-from nas_fpn.language.words import Row, full_arguments, gives
+from nas_fpn.language.words import Row, full_arguments, gives, joins
 
 __all__ = ["lower", "moved", "resolve"]
 
@@ -78,7 +78,7 @@ def resolve(
         own = gives(word, row)
         if own and channels is None:
             channels = width
-        if own and row.bias and bias is None:
+        if row.bias and not joins(word) and bias is None:
             bias = not _norm_follows(words[position + 1 :], rows)
         after = level if row.kind in ("up", "down") else here
         ops.append(

@@ -51,8 +51,9 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A program without holes, checked. ``str(a)`` is its text, and ``parse(str(a)) == a``.
+    """A program without holes, checked.
 
+    ``str(a)`` is its text, and ``parse(str(a)) == a`` where that is no longer than a text may be.
     ``doc`` holds the comment lines at the very top, without ``#`` and joined by newlines.
     ``words`` are what its words mean; equal programs are equal whatever words they do not use.
     Make one with :func:`nas_fpn.language.parse` or :func:`nas_fpn.language.decode`: they check.

@@ -14,6 +14,7 @@ from nas_fpn.errors import SpaceError
 from nas_fpn.language.canonical import identity
 from nas_fpn.language.cost import cost
 from nas_fpn.language.files import parse
+from nas_fpn.language.lower import moved
 from nas_fpn.language.program import Architecture, Line, Operand, Repeat
 from nas_fpn.language.word import Word
 from nas_fpn.language.words import Row, gives
@@ -154,7 +155,7 @@ def _line_edits(
     line: Line, neck: Architecture, rows: Rows, levels: Mapping[str, int]
 ) -> Iterator[_Edit]:
     if line.merge is not None:
-        yield from _without(line, neck)
+        yield from _without(line, neck, levels)
         if line.merge.name != "sum":
             yield _Edit(f"{line.merge} → sum", "merge", (replace(line, merge=SUM),))
     for at, addend in enumerate(line.addends):
@@ -170,8 +171,8 @@ def _line_edits(
     yield from _bypass(line, levels)
 
 
-def _without(line: Line, neck: Architecture) -> Iterator[_Edit]:
-    """Each operand dropped; of two the other stays as a plain source."""
+def _without(line: Line, neck: Architecture, levels: Mapping[str, int]) -> Iterator[_Edit]:
+    """Each operand dropped; of two the other stays as a plain source, resampled as it was."""
     for at, operand in enumerate(line.operands):
         kept = line.operands[:at] + line.operands[at + 1 :]
         ways = []
@@ -179,7 +180,10 @@ def _without(line: Line, neck: Architecture) -> Iterator[_Edit]:
             ways.append(replace(line, operands=kept))
         if len(kept) == 1:
             ending = neck.then if line.blocks is None else line.blocks
-            blocks = (*kept[0].blocks, *ending) or None
+            own: Sequence[Word] = kept[0].blocks
+            if ending:  # it acts where the merge was
+                own = moved(own, _level(kept[0].feature, levels, line), line.level, neck)
+            blocks = (*own, *ending) or None
             only = (Operand(kept[0].feature),)
             ways = [replace(line, merge=None, operands=only, blocks=blocks)]
             if line.addends and kept[0].blocks:  # its blocks would act on the addends too

@@ -270,3 +270,15 @@ def test_two_outputs_of_one_value_at_one_level_cannot_be_but_aliases_of_old_valu
         "p3 = sum(t1, t2)",
     ]
     pairs(neck)
+
+
+def test_a_loop_that_ends_with_a_value_from_before_it_reads_that_value():
+    """Else p4 of before is overwritten, and two functions share a text."""
+    head, first = "p3..p5 = c3..c5 -> conv1\n", "repeat 2:\n    p4 = sum(p4, p5)\n"
+    second = "repeat 2:\n    p3 = sum(p3, p4)\n    p4 = a\n"
+    early = parse(head + "a = p4\n" + first + second)
+    late = parse(head + first + "a = p4\n" + second)
+    for neck in (early, late):
+        pairs(neck)
+        assert canonical(canonical(neck)) == canonical(neck)
+    assert identity(early) != identity(late)

@@ -208,6 +208,13 @@ def test_a_search_that_is_given_up_says_so():
     )
 
 
+def test_many_operands_that_may_be_absent_are_found():
+    names = ", ".join(f"x{k}?" for k in range(12))
+    space = parse_space(HEAD + f"x0..x11 = p3 -> relu\np3 = sum(p3, p4, {names})")
+    for genotype in ((1,) * 12, (0,) * 11 + (1,), (1, 0) * 6):
+        assert encode(space, decode(space, genotype)) == genotype
+
+
 def test_many_stars_end_in_an_error_where_nothing_fits():
     names = "x1..x9 = p3 -> relu\n"
     space = parse_space(HEAD + names + f"p3 = sum({', '.join('*' * 9)}) -> relu")

@@ -130,3 +130,12 @@ def test_what_joins_below_moves_up_where_nothing_else_is_left():
         "p4 = t -> avgpool conv3",
         "p5 = t -> avgpool conv3",
     ]
+
+
+def test_the_blocks_of_a_merge_act_behind_the_resampler_of_its_only_operand():
+    neck = parse(
+        "then relu conv3\np3..p4 = c3..c4 -> conv1\nt@4 = sum(p4, p3)\n"
+        "p5 = sum(t, p3 -> conv1)\np6 = sum(p5, p4)\np7 = p6 -> maxpool\np6 = gp(p7, p5)"
+    )
+    lines = str(fit(neck, width=8, levels=(3, 4, 5, 6))).splitlines()
+    assert lines[-1] == "p6 = p5 -> maxpool relu conv3"

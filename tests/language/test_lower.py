@@ -77,3 +77,11 @@ def test_arguments_are_all_there_and_channels_resolved():
     assert node.edges[1].ops[0].arguments == (("mode", "nearest"), ("alpha", "ratio"))
     assert node.ops[0].arguments == (("eps", 0.5), ("momentum", 0.1))
     assert (node.ops[0].channels, node.ops[1].channels, node.ops[1].bias) == (None, 256, True)
+
+
+def test_a_depthwise_convolution_has_a_bias_where_no_norm_follows():
+    node = last("p3 = p3 -> dw3 conv1 dw3 bn dw3[nobias]")
+    assert [op.bias for op in node.ops] == [True, True, False, False, False]
+    node = last("p3 = concat[plain](p3, p4) -> conv1")
+    assert node.merge is not None
+    assert not node.merge.bias

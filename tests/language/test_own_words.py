@@ -164,3 +164,17 @@ def test_an_edited_file_is_read_anew(tmp_path: Path) -> None:
     after = load_words([path])
     assert (list(before.own), list(after.own)) == (["mine"], ["yours"])
     assert before.files[0].sha256 != after.files[0].sha256
+
+
+def test_a_merge_of_own_that_cuts_its_channels_needs_a_width_that_can_be_cut(tmp_path) -> None:
+    path = tmp_path / "halves.py"
+    path.write_text(
+        "from torch import nn\nfrom nas_fpn.language import Row\n\n\nclass Halves(nn.Module):\n"
+        "    def __init__(self, in_channels, out_channels, *, operands):\n"
+        "        super().__init__()\n\n    def forward(self, *features):\n"
+        "        return features[0]\n\n\nwords = {'halves': Row('merge', operation=Halves, "
+        "gives=True, mixes=True, parts=4)}\n"
+    )
+    words = load_words([path])
+    with pytest.raises(SpaceError, match="in 4 equal parts, but would give 10"):
+        parse("width 10\np3 = halves(c3, c3)", words=words)

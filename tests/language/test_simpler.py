@@ -92,6 +92,12 @@ def test_every_kind_of_change_has_its_words() -> None:
     assert "then: sep3 → conv3 (costs 1,320 parameters more)" in labels
 
 
+def test_an_operand_that_is_left_is_resampled_before_the_blocks_of_the_line() -> None:
+    neck = parse("then conv3\np3..p4 = c3..c4 -> conv1\np3 = sum(p3, p4)")
+    left = {one.label: one.neck for one in simpler(neck, CHANNELS)}["p3 (2): without p3"]
+    assert str(left).splitlines()[-1] == "p3 = p4 -> nearest conv3"
+
+
 def test_plain_words_leave_the_edges() -> None:
     neck = parse(SMALL)
     bare = plain(neck)
