@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nas_fpn.record import Event, History
+from nas_fpn.report.student import student_quantile
 
 __all__ = ["Gap", "checked_on_test", "paired_gap", "proxy_checks"]
 
-# Student's t, two-sided 95 %, by degrees of freedom; beyond the last the normal is near enough
-STUDENT = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179]
-STUDENT += [2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
-NORMAL = 1.960
+TAIL = 0.025  # on either side of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,7 @@ def paired_gap(ours: Sequence[float], theirs: Sequence[float]) -> Gap:
     free = len(gaps) - 1
     if free < 1:
         return Gap(gaps[0], math.inf)
-    quantile = STUDENT[free - 1] if free <= len(STUDENT) else NORMAL
-    half = quantile * statistics.stdev(gaps) / math.sqrt(len(gaps))
+    half = student_quantile(TAIL, free) * statistics.stdev(gaps) / math.sqrt(len(gaps))
     return Gap(statistics.fmean(gaps), half)
 
 
@@ -71,11 +68,13 @@ def _said(history: History, event: Event) -> str:
     interval = (
         "one pair has no interval" if math.isinf(gap.half) else f"± {gap.half:.4f} (95 %, paired)"
     )
-    count = len(ours)
+    count, diverged = len(ours), event.get("diverged", 0)
+    lost = f"Trainings that diverged: {diverged}; each counts as a score of 0.\n"
     return (
         f"Check on test, in the proxy, with {count} new seed{'s' if count != 1 else ''} each: "
         f"{found.neck} (trial {found.number}) {statistics.fmean(ours):.4f},\n"
         f"{name} {statistics.fmean(theirs):.4f}; "
         f"{event['objective']} differs by {gap.mean:+.4f} {interval}: {verdict}.\n"
+        f"{lost if diverged else ''}"
         "The backbone is frozen here; nas-fpn confirm compares the two end to end."
     )

@@ -46,8 +46,8 @@ def check_on_test(
 
     With a ``clock`` it takes the seeds of ``[confirm]``, more while there is time up to
     ``max_seeds``, or fewer; one on record for the same two necks is enough. Does nothing where
-    ``[confirm] seeds`` is 0, or where a neck or a baseline is missing. Raises
-    ``FloatingPointError`` if a training diverged.
+    ``[confirm] seeds`` is 0, or where a neck or a baseline is missing. A training that diverged
+    has the score 0; "diverged" counts them where there are any.
     """
     objective = run.settings.objectives[0]
     control = best_entry([e for e in entries if e.is_baseline], objective)
@@ -70,6 +70,7 @@ def check_on_test(
     began = perf_counter()
     total = 2 * len(seeds)
     scores: dict[str, list[float]] = {"trial": [], "control": []}
+    diverged = 0
     took = _seconds(found) + _seconds(control)  # of a pair, the last one
     for seed in seeds:
         since = monotonic()
@@ -77,7 +78,7 @@ def check_on_test(
         if clock is not None and clock.to_end() < took + export:
             break
         until = None if clock is None else since + clock.to_end() - export
-        pair: list[float] = []
+        pair: list[float | None] = []
         try:
             for entry in (found, control):
                 yield Step(STAGE, 2 * len(scores["trial"]) + len(pair), total)
@@ -86,7 +87,8 @@ def check_on_test(
         except Late:  # half a pair says nothing
             break
         for side, score in zip(scores, pair, strict=True):
-            scores[side].append(score)
+            scores[side].append(0.0 if score is None else score)
+            diverged += score is None
         took = monotonic() - since
     if not scores["trial"]:
         return
@@ -96,6 +98,7 @@ def check_on_test(
         "seeds": seeds[: len(scores["trial"])],
         "where": "proxy",
         "scores": scores,
+        **({"diverged": diverged} if diverged else {}),
         "seconds": perf_counter() - began,
         **spent,
     }
@@ -108,8 +111,12 @@ def _seconds(entry: Entry) -> float:
     return 0.0 if entry.outcome is None else entry.outcome.seconds
 
 
-def _score(entry: Entry, trainer: Trainer, objective: str, *, seed: int) -> float:
+def _score(entry: Entry, trainer: Trainer, objective: str, *, seed: int) -> float | None:
+    """The score on test; None of a training that diverged."""
     bank = cached_bank(trainer.bank)
     neck = build_neck(parse(entry.text, words=trainer.words), bank, seed=seed)
-    *_, last = train(neck, bank, trainer.settings, seed=seed, split="test")
+    try:
+        *_, last = train(neck, bank, trainer.settings, seed=seed, split="test")
+    except FloatingPointError:
+        return None
     return float(last.scores[objective])
