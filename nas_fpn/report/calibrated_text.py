@@ -158,7 +158,7 @@ def _notes(event: Event) -> list[str]:
         "times",
         "the multiply-adds. noise: standard deviation between seeds of one neck; between: of the "
         "necks, noise taken off.",
-        "Both ways are scored on the same val images: other images may rank otherwise.",
+        f"{_scored_on(event)}: other images may rank otherwise.",
     ]
     if reference["ceiling"] is not None:
         rows.append(
@@ -166,6 +166,16 @@ def _notes(event: Event) -> list[str]:
             f"seen with tau {reference['ceiling']:.2f}."
         )
     return rows
+
+
+def _scored_on(event: Event) -> str:
+    """The images of val; "val" of the event is there where the reference takes a part of them."""
+    if (val := event.get("val")) is None:
+        return "Both ways are scored on the same val images"
+    return (
+        f"End to end is scored on {val['reference']} of the {val['images']} val images, "
+        "the proxy on all"
+    )
 
 
 def _like_said(one: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from nas_fpn.lock import Lock
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Event, Record
 from nas_fpn.report import SET_IN_PROXY, calibrated, last_calibrated
-from nas_fpn.run.calibrate_plan import Fidelity, choose_necks, fidelities_of
+from nas_fpn.run.calibrate_plan import Fidelity, check_distinct, choose_necks, fidelities_of
 from nas_fpn.run.calibrate_training import EndToEnd, InProxy, Scored
 from nas_fpn.run.calibrate_work import (
     REFERENCE,
@@ -61,6 +61,7 @@ def calibrate_run(
         bank = cached_bank(prepared.bank)
         necks = choose_necks(question, bank, run.settings.calibrate, seed=run.settings.seed)
         fidelities = fidelities_of(run.settings.proxy, run.backbone, run.settings.calibrate)
+        check_distinct(necks, fidelities, question.space.words)
         banks = yield from banks_of(run, question, prepared=prepared, fidelities=fidelities)
         work = trainings_of(
             run, question, prepared=prepared, necks=necks, fidelities=fidelities, banks=banks
@@ -180,6 +181,8 @@ def _ended(run: Run, one: Training, result: Scored, done: int, total: int) -> st
 def _about(run: Run, bank: Bank, fidelities: Sequence[Fidelity], *, wanted: int) -> dict[str, Any]:
     """What a calibration is of, as the result repeats it."""
     settings = run.settings
+    images = len(bank.val.image_ids.unique())
+    most = settings.calibrate.reference_images
     return {
         "objective": settings.objectives[0],
         "asked": settings.calibrate.tau,
@@ -189,6 +192,7 @@ def _about(run: Run, bank: Bank, fidelities: Sequence[Fidelity], *, wanted: int)
         "data": settings.data.model_dump(mode="json"),
         "backbone": settings.backbone.model_dump(mode="json"),
         "proxy": settings.proxy.model_dump(mode="json"),
+        **({"val": {"images": images, "reference": most}} if images > most else {}),
         "reference": {
             "label": REFERENCE,
             "said": f"{settings.detector.kind} end to end, {reference_steps(run)} steps of "

@@ -8,11 +8,21 @@ size or views, on a backbone that was tuned otherwise, or with every neck at a p
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nas_fpn.errors import SpaceError
-from nas_fpn.language import Architecture, canonical, decode, fit, identity, lower, sample
+from nas_fpn.errors import RunError, SpaceError
+from nas_fpn.language import (
+    Architecture,
+    Words,
+    canonical,
+    decode,
+    fit,
+    identity,
+    lower,
+    parse,
+    sample,
+)
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
 from nas_fpn.report import SET_IN_PROXY
@@ -20,7 +30,15 @@ from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.question import Question
 from nas_fpn.run.trainer import neck_cost
 
-__all__ = ["Chosen", "Fidelity", "choose_necks", "fidelities_of", "in_order", "scaled"]
+__all__ = [
+    "Chosen",
+    "Fidelity",
+    "check_distinct",
+    "choose_necks",
+    "fidelities_of",
+    "in_order",
+    "scaled",
+]
 
 DRAWN = 400  # necks of the space that the extremes and the median are taken from
 NEAR = 0.1  # of the median cost: two such necks differ by at most a fifth
@@ -84,6 +102,24 @@ def fidelities_of(
     others = {_key(one): one for one in asked}
     others.pop(_key(own), None)
     return (own, *sorted(others.values(), key=lambda one: one.effort))
+
+
+def check_distinct(necks: Sequence[Chosen], fidelities: Sequence[Fidelity], words: Words) -> None:
+    """Raise RunError where two fidelities come to one training of a neck, by its rounded width."""
+    for neck in necks:
+        architecture = parse(neck.text, words=words)
+        seen: dict[tuple[Any, ...], Fidelity] = {}
+        for one in fidelities:
+            narrow = scaled(architecture, one.width)
+            if narrow is None:
+                continue
+            other = seen.setdefault((*_key(replace(one, width=1.0)), str(narrow)), one)
+            if other is not one:
+                raise RunError(
+                    f"[calibrate] fidelities: {other.label!r} and {one.label!r} train neck "
+                    f"{neck.neck} alike, at width {narrow.width}\n"
+                    f"widths are multiples of {EIGHT}: leave one of the two out, or take another"
+                )
 
 
 def choose_necks(

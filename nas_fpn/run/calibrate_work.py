@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas_fpn.language import parse
+from nas_fpn.language import Words, parse
 from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.building import build_bank
 from nas_fpn.run.backbones import needs_warmup, ready_backbones
@@ -39,7 +39,7 @@ def trainings_of(
     banks: Mapping[tuple[int, int, int], Path],
 ) -> dict[str, Training]:
     """Every training by the hash of all that decides it, in the order of training."""
-    settings, words = run.settings, question.space.words
+    settings, words, key = run.settings, question.space.words, cached_bank(prepared.bank).key
     reference = _reference(run, prepared)
     seeds = [settings.seed + place for place in range(settings.calibrate.seeds)]
     work: dict[str, Training] = {}
@@ -49,9 +49,7 @@ def trainings_of(
             neck=neck.neck,
             text=neck.text,
             seed=seed,
-            of=_of(
-                run, prepared.bank, neck.text, seed, _facts(reference, cached_bank(prepared.bank))
-            ),
+            of=_of(key, words, neck.text, seed, _facts(reference, cached_bank(prepared.bank))),
             reference=reference,
             words=words,
         )
@@ -68,7 +66,7 @@ def trainings_of(
                 neck=neck.neck,
                 text=str(narrow),
                 seed=seed,
-                of=_of(run, prepared.bank, str(narrow), seed, facts),
+                of=_of(key, words, str(narrow), seed, facts),
                 bank=bank,
                 settings=proxy,
                 words=words,
@@ -157,8 +155,7 @@ def _facts(reference: Reference, bank: Bank) -> dict[str, Any]:
     return facts
 
 
-def _of(run: Run, bank: Path, text: str, seed: int, facts: Mapping[str, Any]) -> str:
-    """The hash of a training; the bank's key stands for images, boxes and backbone."""
-    words = [str(name) for name in run.settings.words]
-    what = [cached_bank(bank).key, words, text, seed, facts]
+def _of(key: str, words: Words, text: str, seed: int, facts: Mapping[str, Any]) -> str:
+    """The hash of a training; the bank's ``key`` stands for images, boxes and backbone."""
+    what = [key, [file.sha256 for file in words.files], text, seed, facts]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

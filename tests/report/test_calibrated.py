@@ -105,6 +105,10 @@ CASES: dict[str, Callable[[], Event]] = {
     "cut_and_diverged": diverged,
     "short": short,
     "nothing": lambda: event_of([], wanted=128),
+    "part_of_val": lambda: {
+        **event_of(rows_of((0.001, 0.001, 0.001, 0.02))),
+        "val": {"images": 5000, "reference": 2000},
+    },
 }
 
 

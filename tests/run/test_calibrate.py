@@ -11,23 +11,32 @@ import pytest
 
 from nas_fpn.detect.dataset import Category, Dataset, Image
 from nas_fpn.errors import RunError
-from nas_fpn.language import Architecture, find_neck, fit, lower, read_neck
+from nas_fpn.language import SHIPPED, Architecture, find_neck, fit, lower, read_neck
 from nas_fpn.proxy.bank import open_bank
 from nas_fpn.proxy.settings import BackboneSettings, ProxySettings
 from nas_fpn.record import History, read_history
 from nas_fpn.report import last_calibrated, trust_said
 from nas_fpn.run import calibrate_run, read_run, search_run
-from nas_fpn.run.calibrate_plan import choose_necks, fidelities_of, in_order, scaled
+from nas_fpn.run.calibrate_plan import (
+    Chosen,
+    check_distinct,
+    choose_necks,
+    fidelities_of,
+    in_order,
+    scaled,
+)
 from nas_fpn.run.calibrate_settings import CalibrateSettings
 from nas_fpn.run.calibrate_training import some_of
-from nas_fpn.run.calibrate_work import banks_of
-from nas_fpn.run.prepare import prepare
+from nas_fpn.run.calibrate_work import banks_of, trainings_of
+from nas_fpn.run.prepare import Prepared, prepare
 from nas_fpn.run.question import Question, read_question
 from nas_fpn.run.settings import Run
+from nas_fpn.run.trainer import cached_bank
 from nas_fpn.search import Noted
 from tests.run.smallest import SMALL_BACKBONE, SMALL_DATA
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TINY = (
     """
 space = "quick"
@@ -206,6 +215,52 @@ def test_a_neck_at_half_its_width_is_the_same_neck() -> None:
     assert half.width == 32
     assert lower(half).outputs == lower(neck()).outputs
     assert scaled(neck(), 1.0) == neck()
+
+
+@pytest.mark.parametrize(
+    ("form", "asked"),
+    [
+        ("alike_own", ({"width": 0.95},)),
+        ("alike", ({"width": 0.55}, {"steps": 0.5}, {"width": 0.5})),
+    ],
+)
+def test_two_fidelities_that_are_one_training_are_refused(
+    form: str, asked: tuple[dict[str, float], ...]
+) -> None:
+    chosen = Chosen(neck="a1b2c3d4", why="fpn", text=str(neck()), params=1, macs=1)
+    fidelities = fidelities_of(ProxySettings(), PLAIN, CalibrateSettings(fidelities=asked))
+    with pytest.raises(RunError) as fault:
+        check_distinct([chosen], fidelities, SHIPPED)
+    assert f"{fault.value}\n" == (GOLDEN / f"calibrate_{form}.txt").read_text(encoding="utf-8")
+    check_distinct([chosen], fidelities[:-1] if len(asked) > 1 else fidelities[:1], SHIPPED)
+
+
+def test_the_hash_of_a_training_takes_what_own_words_say(searched: Path, tmp_path: Path) -> None:
+    """An edited file is another training, the same words in another file are not."""
+    (bank,) = (searched / "bank").glob("bank-*.safetensors")
+    text = TINY.replace('space = "quick"', 'space = "quick"\nwords = ["FILE"]')
+    words = (EXAMPLES / "words.py").read_text()
+
+    def hashes(folder: str, name: str, content: str) -> list[str]:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+        run = run_of(tmp_path / folder, text.replace("FILE", name))
+        question = read_question(run)
+        necks = choose_necks(question, cached_bank(bank), run.settings.calibrate, seed=0)
+        fidelities = fidelities_of(run.settings.proxy, run.backbone, CalibrateSettings())[:1]
+        work = trainings_of(
+            run,
+            question,
+            prepared=Prepared(bank, ()),
+            necks=necks[:1],
+            fidelities=fidelities,
+            banks={fidelities[0].bank: bank},
+        )
+        return list(work)
+
+    one = hashes("one", "mine.py", words)
+    assert hashes("same", "other.py", words) == one
+    assert not set(hashes("edited", "mine.py", f"{words}\n# edited")) & set(one)
 
 
 @pytest.mark.parametrize(
