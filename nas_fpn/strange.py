@@ -103,7 +103,8 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
     elif kind == "ablation":
         check_name(event["neck"], "neck")
         _of(event["seed"], int, "seed")
-        _of(event["split"], str, "split")
+        for name in ("split", "of"):
+            _of(event[name], str, name)
         _of(event["reason"] or "", str, "reason")
         for score in _of(event["scores"], dict, "scores").values():
             _number(score, "scores")
@@ -123,6 +124,7 @@ def check_facts(event: Mapping[str, Any], trials: int) -> None:
                 raise TypeError(f"scores {side} must be numbers, but got {_shown(scores)}")
         if len(event["scores"]["trial"]) != len(event["scores"]["control"]):
             raise ValueError("scores must be pairs")
+        _of(event.get("diverged", 0), int, "diverged")
         _of(event["objective"], str, "objective")
         _of(event["split"], str, "split")
 
@@ -141,6 +143,7 @@ def _end_to_end(event: Mapping[str, Any], trials: int) -> None:
     for name in ("image_size", "images"):
         _of(event[name], int, name)
     _number(event["error"], "error")
+    _of(event.get("earlier", 0), int, "earlier")
     _known_cost(event)
     necks = set()
     for neck in _of(event["necks"], list, "necks"):
@@ -156,6 +159,8 @@ def _end_to_end(event: Mapping[str, Any], trials: int) -> None:
             _of(_of(was, dict, "was")[name], int, name)
         for seed in _of(neck["seeds"], list, "seeds"):
             _of(seed, int, "seeds")
+        for one in _of(neck.get("trainings", []), list, "trainings"):
+            _of(one, str, "trainings")
         for name in ("params_m", "gmacs", "latency_ms"):
             if _number(neck["cost"][name], name) <= 0:
                 raise ValueError(f"{name} must be above 0, but got {neck['cost'][name]}")
@@ -190,6 +195,8 @@ def _explanation(event: Mapping[str, Any], trials: int) -> None:
         raise ValueError("seeds must not be empty")
     for seed in event["seeds"]:
         _of(seed, int, "seeds")
+    for one in _of(event.get("trainings", []), list, "trainings"):
+        _of(one, str, "trainings")
     for one in _of(event["variants"], list, "variants"):
         check_name(_of(one, dict, "variants")["neck"], "neck")
         for name in ("role", "label", "kind", "text"):

@@ -108,7 +108,11 @@ Told = Mapping[tuple[str, int], Event]
 
 
 def _told(history: History, event: Event) -> Told:
-    """The trainings of this explanation by neck and seed; the last of equals counts."""
+    """The trainings of this explanation by neck and seed; the last of equals counts.
+
+    An older one does not say which they are: then those of its necks, seeds and split.
+    """
+    mine = event.get("trainings") or None
     necks = {one["neck"] for one in event["variants"]}
     return {
         (one["neck"], one["seed"]): one
@@ -117,6 +121,7 @@ def _told(history: History, event: Event) -> Told:
         and one["neck"] in necks
         and one["seed"] in event["seeds"]
         and one["split"] == event["split"]
+        and (mine is None or one["of"] in mine)
     }
 
 

@@ -4,8 +4,6 @@ In the proxy, with new seeds that all necks share, scored on test. Every trainin
 "ablation" of the record; an explanation that was killed goes on, and trains nothing twice.
 """
 
-import hashlib
-import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,13 +30,14 @@ from nas_fpn.run.explain_plan import (
     explained_pair,
     make_explanation,
     on_record,
+    training_of,
 )
 from nas_fpn.run.own_words import read_words
-from nas_fpn.run.prepare import Step, prepare
+from nas_fpn.run.prepare import Step, check_measured, prepare
 from nas_fpn.run.question import read_question
 from nas_fpn.run.settings import Run
 from nas_fpn.run.spread import Done, Work, spread
-from nas_fpn.run.trainer import Trainer, build_neck, cached_bank, decisive
+from nas_fpn.run.trainer import Trainer, build_neck, cached_bank
 from nas_fpn.search import Noted
 
 __all__ = ["Ablated", "Ablation", "explain_run"]
@@ -120,6 +119,7 @@ def _explain(
     prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
     bank = cached_bank(prepared.bank)
     check_same(history, bank, words)
+    check_measured(bank, "test", run.settings.objectives[:1])
     of = asked(run, winner, control, bank)
     told = [event for event in history.events if event["event"] == "explain"]
     known = next((event for event in reversed(told) if event["of"] == of), None)
@@ -171,15 +171,7 @@ def _train_all(
 def _ablation(
     variant: Variant, seed: int, explanation: Explanation, trainer: Trainer, bank: Bank
 ) -> Ablation:
-    what = {
-        "neck": variant.neck,
-        "words": [file.sha256 for file in trainer.words.files],
-        "proxy": decisive(trainer.settings),
-        "bank": bank.key,
-        "split": explanation.split,
-        "seed": seed,
-    }
-    of = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    of = training_of(variant.neck, seed, proxy=trainer.settings, bank=bank, words=trainer.words)
     return Ablation(trainer, variant, seed, explanation.split, of)
 
 

@@ -16,6 +16,7 @@ from nas_fpn.language import Architecture, Words, identity, parse
 from nas_fpn.language.draw import together
 from nas_fpn.language.simpler import Simpler, plain, simpler
 from nas_fpn.proxy.bank import Bank
+from nas_fpn.proxy.settings import ProxySettings
 from nas_fpn.record import Entry, Event, History
 from nas_fpn.report import best_entry, name_of
 from nas_fpn.run.equal_cost import Frame, equal_cost
@@ -30,8 +31,10 @@ __all__ = [
     "explained_pair",
     "make_explanation",
     "on_record",
+    "training_of",
 ]
 
+SPLIT = "test"  # of the scores
 FIRST_SEED = 2001  # beyond those of the search, of its check and of the screening
 
 Role = Literal["winner", "baseline", "resized", "plain", "plain baseline", "change"]
@@ -56,7 +59,8 @@ class Explanation:
     """What is trained; ``of`` is the hash of all that was asked.
 
     ``control`` is the trial of the best baseline, ``nearest`` that of the one whose program is the
-    nearest. ``left_out`` counts neighbours beyond ``most``.
+    nearest. ``left_out`` counts neighbours beyond ``most``. ``trainings`` are the hashes of its
+    trainings, of all seeds; none where an older version put it on record.
     """
 
     of: str
@@ -69,6 +73,7 @@ class Explanation:
     equal_cost: str
     left_out: int
     variants: tuple[Variant, ...]
+    trainings: tuple[str, ...] = ()
 
     def event(self) -> Event:
         """The line of the record."""
@@ -81,6 +86,7 @@ def on_record(event: Event) -> Explanation:
     facts = {name: value for name, value in event.items() if name != "event"}
     facts |= {"seeds": tuple(event["seeds"])}
     facts |= {"variants": tuple(Variant(**one) for one in event["variants"])}
+    facts |= {"trainings": tuple(event.get("trainings", ()))}
     return Explanation(**facts)
 
 
@@ -143,17 +149,24 @@ def make_explanation(
     chosen = _spread(neighbours, settings.explain.most)
     rows += [("change", one.label, one.kind, one.neck) for one in chosen]
     baselines = [one for one in history.entries if one.is_baseline and _is_complete(one)]
+    variants = tuple(_variant(*row, bank) for row in rows)
+    seeds = tuple(settings.seed + FIRST_SEED + at for at in range(settings.explain.seeds))
     return Explanation(
         of=asked(run, winner, control, bank),
         trial=winner.number,
         control=control.number,
         nearest=_nearest(neck, baselines, words).number,
         objective=settings.objectives[0],
-        split="test",
-        seeds=tuple(settings.seed + FIRST_SEED + at for at in range(settings.explain.seeds)),
+        split=SPLIT,
+        seeds=seeds,
         equal_cost=by,
         left_out=len(neighbours) - len(chosen),
-        variants=tuple(_variant(*row, bank) for row in rows),
+        variants=variants,
+        trainings=tuple(
+            training_of(one.neck, seed, proxy=settings.proxy, bank=bank, words=words)
+            for one in variants
+            for seed in seeds
+        ),
     )
 
 
@@ -170,6 +183,19 @@ def asked(run: Run, winner: Entry, control: Entry, bank: Bank) -> str:
         "objective": settings.objectives[0],
         "seed": settings.seed,
         "bank": bank.key,
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def training_of(neck: str, seed: int, *, proxy: ProxySettings, bank: Bank, words: Words) -> str:
+    """The hash of all that decides what a training of a neck gives."""
+    what = {
+        "neck": neck,
+        "words": [file.sha256 for file in words.files],
+        "proxy": decisive(proxy),
+        "bank": bank.key,
+        "split": SPLIT,
+        "seed": seed,
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 

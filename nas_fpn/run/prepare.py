@@ -8,13 +8,18 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from nas_fpn.detect.evaluate import Detections, average_precision
+from nas_fpn.errors import RunError
 from nas_fpn.language import Architecture
+from nas_fpn.proxy.bank import Bank
 from nas_fpn.proxy.building import build_bank
 from nas_fpn.run.backbones import Step, needs_warmup, ready_backbones
 from nas_fpn.run.data import read_data
 from nas_fpn.run.settings import Run
 
-__all__ = ["Prepared", "Step", "prepare"]
+__all__ = ["Prepared", "Step", "check_measured", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +70,17 @@ def prepare(
         path = built.path
         yield Step("storing features", built.done, built.total)
     return Prepared(path, (*data.notes, *ready.notes), ready.warmed)
+
+
+def check_measured(bank: Bank, split: str, names: Sequence[str]) -> None:
+    """Raise RunError where a split has no object to measure one of these AP on."""
+    nothing = Detections(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0,))))
+    known = average_precision(bank.truth[split], nothing, categories=bank.categories)
+    if missing := [name for name in names if name not in known]:
+        there = ", ".join(name for name in known if "/" not in name) or "no AP at all"
+        raise RunError(
+            f"objective: {split} has no object to measure {', '.join(missing)} on; "
+            f"there is {there}\n"
+            "small is below 32 x 32 pixels of the stored image, large from 96 x 96; "
+            f"take another objective, or other images for {split}"
+        )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from nas_fpn.detect.evaluate import Detections, average_precision
 from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import Architecture, Space, decode, encode, identity
 from nas_fpn.proxy.bank import Bank
@@ -23,7 +22,7 @@ from nas_fpn.run.limits import limits_of
 from nas_fpn.run.machine import check_gpus
 from nas_fpn.run.packed import Packed, settle
 from nas_fpn.run.paused import checkpoint_folder
-from nas_fpn.run.prepare import Step, prepare
+from nas_fpn.run.prepare import Step, check_measured, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
@@ -102,7 +101,9 @@ def make_ready(
     steps_to = prepare(run, question.levels, warmup_neck=question.warmup_neck)
     prepared = yield from within(steps_to, None if history.events else clock, run)
     bank = cached_bank(prepared.bank)
-    _check_objectives(run.settings, bank)
+    told = [name for name in run.settings.objectives if not name.startswith("-")]
+    check_measured(bank, "val", told)
+    check_measured(bank, "test", told[: run.settings.confirm.seeds and 1])
     problem, controller = _ask(run, question, prior, bank.channels)
     packed = Packed(workers=0)
     if spread is not None:
@@ -239,22 +240,6 @@ def _limits(settings: RunSettings) -> dict[str, float]:
     if settings.limits.gmacs is not None:
         limits["macs"] = settings.limits.gmacs * 1e9
     return limits
-
-
-def _check_objectives(settings: RunSettings, bank: Bank) -> None:
-    """Every AP that is told or checked can be measured: on val, and the first on test."""
-    nothing = Detections(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0,))))
-    told = [name for name in settings.objectives if not name.startswith("-")]
-    for split, wanted in {"val": told, "test": told[: settings.confirm.seeds and 1]}.items():
-        known = average_precision(bank.truth[split], nothing, categories=bank.categories)
-        if missing := [name for name in wanted if name not in known]:
-            there = ", ".join(name for name in known if "/" not in name) or "no AP at all"
-            raise RunError(
-                f"objective: {split} has no object to measure {', '.join(missing)} on; "
-                f"there is {there}\n"
-                "small is below 32 x 32 pixels of the stored image, large from 96 x 96; "
-                f"take another objective, or other images for {split}"
-            )
 
 
 def _prove_measure(run: Run, trainer: Trainer, question: Question, bank: Bank) -> None:

@@ -149,6 +149,21 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert (known.done, known.wanted) == (26, 28)
 
 
+def test_trainings_of_other_settings_are_no_part_of_it() -> None:
+    """The same necks and seeds with other steps, before or after: only its own hashes count."""
+    own = ablations(WHOLE)
+    others = [{**one, "of": f"other {one['of']}", "scores": {"ap": 0.9}} for one in own]
+    event = explain_event(trainings=[one["of"] for one in own])
+    known = explained(history(event, *own))
+    assert known is not None
+    for rows in (others + own, own + others):
+        assert explained(history(event, *rows)) == known
+    other = explained(history(event, *others))
+    assert other is not None and other.done == 0
+    older = explained(history(explain_event(), *others))
+    assert older is not None and older.done == older.wanted, "an older one does not say which"
+
+
 def test_the_best_of_random_ones_is_a_mean_over_draws() -> None:
     luck = known_of("whole").luck
     assert luck is not None and luck.count == 2 and luck.searched == 0.31
@@ -194,12 +209,14 @@ def test_what_a_record_holds_is_held_against_its_types() -> None:
         {**event, "trial": 3},
         {**event, "seeds": []},
         {**event, "seeds": ["x"]},
+        {**event, "trainings": [[]]},
         {**event, "variants": event["variants"][1:]},
         {**event, "variants": [{**event["variants"][0], "neck": "../x"}]},
         {**AGAINST, "scores": []},
         {**AGAINST, "scores": ["1"]},
         {**ablations(WHOLE)[0], "scores": {"ap": None}},
         {**ablations(WHOLE)[0], "seed": "1"},
+        {**ablations(WHOLE)[0], "of": ["1"]},
     ):
         with pytest.raises((KeyError, TypeError, ValueError)):
             check_facts(wrong, 3)
