@@ -4,7 +4,7 @@ Everything here is read off the event "verdict" that ``nas-fpn confirm`` puts on
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -61,7 +61,9 @@ def confirmed_brief(event: Event) -> str:
         head = []
     else:
         kept = "" if event["keep"] is None else f" {_label(necks[event['keep']])}"
-        head = [f"No neck found is shown to be better; keep the baseline{kept}."]
+        some = any(pair["outcome"] == "better" for pair in event["pairs"])
+        than = " than every baseline that it has to beat" if some else ""
+        head = [f"No neck found is shown to be better{than}; keep the baseline{kept}."]
     return "\n".join([*head, *(_neck_said(one, event, necks) for one in found)])
 
 
@@ -83,16 +85,17 @@ def confirmed_table(event: Event) -> pd.DataFrame:
     Costs are of neck and head, without the backbone. A score without ground truth is missing.
     """
     objective = event["objective"]
+    known = {objective, *(name for neck in event["necks"] for name in neck["scores"])}
     rows = []
     for neck in event["necks"]:
-        own = _points(neck, objective)
+        own = _points(neck, objective, known)
         row: dict[str, Any] = {
             "neck": _label(neck),
             "seeds": len(own),
             _unit(objective): _mean(own),
             "sd": f"{statistics.stdev(own):.2f}" if len(own) > 1 else None,
         }
-        row |= {name: _mean(_points(neck, key)) for key, name in SIZES.items()}
+        row |= {name: _mean(_points(neck, key, known)) for key, name in SIZES.items()}
         cost = neck["cost"]
         row |= {
             "params": f"{cost['params_m']:.3f} M",
@@ -157,7 +160,13 @@ def _notes(event: Event, necks: Mapping[str, Any]) -> list[str]:
     found = dict.fromkeys(pair["found"] for pair in pairs)
     several = "both" if len(found) == 2 else f"all {len(found)}"
     together = "" if len(found) == 1 else f" for {several} necks found together"
-    rows = [f"± is the {sure} interval{together}, whenever the comparison stopped."]
+    each = ", against one baseline each" if len(pairs) > len(found) else ""
+    rows = [f"± is the {sure} interval{together}{each}, whenever the comparison stopped."]
+    if earlier := event.get("earlier", 0):
+        rows.append(
+            f"This is comparison {earlier + 1} on this test set; {100 * event['error']:g} % is of "
+            "each alone."
+        )
     if len(pairs) > len(found):
         rows.append(
             "A neck found has to beat its baselines one after the other, and stops at the first "
@@ -179,6 +188,10 @@ def _notes(event: Event, necks: Mapping[str, Any]) -> list[str]:
                 f"{100 * other['low']:+.1f} to {100 * other['high']:+.1f} {unit} (95 %, images and "
                 "seeds drawn anew)."
             )
+    if any(pair["other_images"] is not None for pair in pairs):
+        rows.append(
+            "That is of each pair by itself, looks not counted, and so may be narrower than ±."
+        )
     resized = {
         f"{one['name']}: {_changed(one)}" for one in necks.values() if one["was"] is not None
     }
@@ -223,9 +236,14 @@ def _changed(neck: Mapping[str, Any]) -> str:
     )
 
 
-def _points(neck: Mapping[str, Any], name: str) -> list[float]:
-    """A score of each seed in points; a training that diverged has 0 where others have one."""
-    values: Sequence[float | None] = neck["scores"].get(name, [])
+def _points(neck: Mapping[str, Any], name: str, known: Collection[str]) -> list[float]:
+    """A score of each seed in points; a training that diverged has 0 where others have one.
+
+    ``known`` are the scores that some neck has: those of one whose trainings all diverged.
+    """
+    lost = name in known and neck["diverged"] == len(neck["seeds"])
+    none: Sequence[float | None] = [None] * len(neck["seeds"]) if lost else []
+    values: Sequence[float | None] = neck["scores"].get(name, none)
     return [100 * (value or 0.0) for value in values]
 
 

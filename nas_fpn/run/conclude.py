@@ -7,9 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from nas_fpn.detect import match_detections, weighted_aps
 from nas_fpn.proxy.bank import Bank
-from nas_fpn.record import Event
+from nas_fpn.record import Event, History
 from nas_fpn.report import (
     Decision,
     PairDecision,
@@ -23,11 +25,10 @@ from nas_fpn.report import (
 from nas_fpn.run.contest import Contest
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.settings import Run
-from nas_fpn.run.trainings import Common, make_training
-from nas_fpn.strange import inside
+from nas_fpn.run.trainings import Common, make_training, training_folder
 from nas_fpn.training import read_detections
 
-__all__ = ["conclude", "scores_by_neck"]
+__all__ = ["conclude", "earlier_comparisons", "scores_by_neck"]
 
 STAGE = "drawing the test images anew"
 DRAWS = 1000  # of the test images
@@ -77,6 +78,7 @@ def conclude(
                 "was": who.was,
                 "cost": dict(who.cost),
                 "seeds": [event["seed"] for event in events[who.neck]],
+                "trainings": [event["of"] for event in events[who.neck]],
                 "scores": _columns(events[who.neck]),
                 "diverged": sum(event["reason"] is not None for event in events[who.neck]),
             }
@@ -86,10 +88,19 @@ def conclude(
             _pair(one, contest.plan, other, is_cut=was.outcome == "continue")
             for one, was, other in zip(decision.pairs, before.pairs, others, strict=True)
         ],
-        "best": _best(decision, scores),
+        "best": _best(contest, decision, scores),
         "keep": _keep(contest, scores),
         "ended": "budget" if ended else "decided",
     }
+
+
+def earlier_comparisons(history: History, of: str) -> int:
+    """How many comparisons other than ``of`` have a verdict end to end on record.
+
+    Each began with an error rate of its own, on the same test images.
+    """
+    verdicts = (event for event in history.events if event["event"] == "verdict")
+    return len({event["of"] for event in verdicts if event.get("where") == "end to end"} - {of})
 
 
 def _events(contest: Contest, common: Common, told: Mapping[str, Event]) -> dict[str, list[Event]]:
@@ -145,20 +156,32 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _best(decision: Decision, scores: Mapping[str, Sequence[float]]) -> str | None:
-    """Of the necks found that beat all their controls the one with the best mean."""
+def _best(
+    contest: Contest, decision: Decision, scores: Mapping[str, Sequence[float]]
+) -> str | None:
+    """Of the necks found that beat all their controls the best."""
     better = {one.found for one in decision.pairs if decision.beats_all(one.found)}
-    return max(sorted(better), key=lambda neck: fmean(scores[neck]), default=None)
+    return _highest(contest, sorted(better), scores)
 
 
 def _keep(contest: Contest, scores: Mapping[str, Sequence[float]]) -> str | None:
-    """The control with the best mean; None where none is trained."""
+    """The best control; None where none is trained."""
     controls = [one.neck for one in contest.contenders if one.role == "control"]
-    return max(
-        (neck for neck in controls if scores[neck]),
-        key=lambda neck: fmean(scores[neck]),
-        default=None,
-    )
+    return _highest(contest, controls, scores)
+
+
+def _highest(
+    contest: Contest, necks: Sequence[str], scores: Mapping[str, Sequence[float]]
+) -> str | None:
+    """The neck with the best mean over the seeds that all have; None where none is trained.
+
+    One with fewer seeds than a first look takes is left out, unless all have fewer.
+    """
+    trained = [neck for neck in necks if scores[neck]]
+    looked = [neck for neck in trained if len(scores[neck]) >= contest.plan.min_seeds]
+    among = looked or trained
+    shared = min((len(scores[neck]) for neck in among), default=0)
+    return max(among, key=lambda neck: fmean(scores[neck][:shared]), default=None)
 
 
 def _other_images(
@@ -168,7 +191,10 @@ def _other_images(
     events: Mapping[str, Sequence[Event]],
     bank: Bank,
 ) -> Generator[Step, None, list[Spread | None]]:
-    """For each pair what other images would say, from the detections on disk; None without them."""
+    """For each pair what other images would say, from the detections on disk; None without them.
+
+    A training that diverged detects nothing: whatever the images, its score is 0.
+    """
     truth, categories = bank.truth["test"], bank.categories
     weights = image_weights(len(truth["images"]), draws=DRAWS, seed=run.settings.seed)
     wanted = {
@@ -179,33 +205,31 @@ def _other_images(
         for place in range(pair.seeds)
     }
     drawn: dict[tuple[str, int], Any] = {}
-    for neck, place in sorted(wanted):
-        yield Step(STAGE, len(drawn), len(wanted))
+    for done, (neck, place) in enumerate(sorted(wanted)):
+        yield Step(STAGE, done, len(wanted))
         event = events[neck][place]
-        file = _detections(run, event)
-        if file is None:
-            return [None for _ in decision.pairs]
-        matches = match_detections(truth, read_detections(file), categories=categories)
-        drawn[neck, place] = weighted_aps(matches, weights, score=contest.objective)
+        if event["reason"] is not None:
+            drawn[neck, place] = np.zeros(len(weights))
+        elif (file := _detections(run, event)) is not None:
+            matches = match_detections(truth, read_detections(file), categories=categories)
+            drawn[neck, place] = weighted_aps(matches, weights, score=contest.objective)
     if wanted:
         yield Step(STAGE, len(wanted), len(wanted))
-    return [
-        None
-        if pair.seeds < 2
-        else spread_of_gap(
-            *(
-                [drawn[neck, place] for place in range(pair.seeds)]
-                for neck in (pair.found, pair.control)
-            ),
-            seed=run.settings.seed,
-        )
-        for pair in decision.pairs
-    ]
+    spreads: list[Spread | None] = []
+    for pair in decision.pairs:
+        sides = [
+            [drawn[neck, place] for place in range(pair.seeds) if (neck, place) in drawn]
+            for neck in (pair.found, pair.control)
+        ]
+        whole = pair.seeds > 1 and all(len(side) == pair.seeds for side in sides)
+        spreads.append(spread_of_gap(*sides, seed=run.settings.seed) if whole else None)
+    return spreads
 
 
 def _detections(run: Run, event: Event) -> Path | None:
     """The file of a training, if it is the one on record."""
-    file = inside(run.folder, event["folder"]) / f"detections-{event['split']}.safetensors"
-    if event["reason"] is not None or not file.is_file():
+    folder = training_folder(run.folder, event)
+    file = None if folder is None else folder / f"detections-{event['split']}.safetensors"
+    if file is None or not file.is_file():
         return None
     return file if hashlib.sha256(file.read_bytes()).hexdigest() == event["detections"] else None

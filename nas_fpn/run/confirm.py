@@ -18,7 +18,7 @@ from nas_fpn.proxy.bank import Bank
 from nas_fpn.record import Event, History, Record
 from nas_fpn.report import decide
 from nas_fpn.run.code import check_backbone
-from nas_fpn.run.conclude import conclude, scores_by_neck
+from nas_fpn.run.conclude import conclude, earlier_comparisons, scores_by_neck
 from nas_fpn.run.confirmed_weights import keep_confirmed
 from nas_fpn.run.contest import (
     Contender,
@@ -31,7 +31,7 @@ from nas_fpn.run.contest import (
 )
 from nas_fpn.run.equal_cost import Frame
 from nas_fpn.run.own_words import read_words
-from nas_fpn.run.prepare import Step, prepare
+from nas_fpn.run.prepare import Step, check_measured, prepare
 from nas_fpn.run.question import read_question
 from nas_fpn.run.rescreen import finalists
 from nas_fpn.run.settings import Run
@@ -99,6 +99,7 @@ def _confirm(
     prepared = yield from prepare(run, question.levels, warmup_neck=question.warmup_neck)
     bank = cached_bank(prepared.bank)
     check_same(history, bank, words)
+    check_measured(bank, "test", run.settings.objectives[:1])
     of = asked(run, bank.key, history)
     contest = contest_on_record(history, of)
     if contest is None:
@@ -107,6 +108,8 @@ def _confirm(
     told = trainings_on_record(history)
     yield from _train_all(run, record, contest, common, told, train, began=began)
     verdict = yield from conclude(run, contest, common, told, bank)
+    if earlier := earlier_comparisons(history, of):
+        verdict = {**verdict, "earlier": earlier}
     said = [event for event in history.events if event["event"] == "verdict"][-1:]
     if said and {**said[0], "seconds": 0} == {**verdict, "seconds": 0}:
         line = said[0]

@@ -20,6 +20,7 @@ from nas_fpn.record import Entry, Event, History
 from nas_fpn.report import confirmed_brief, last_confirmed, name_of
 from nas_fpn.run.leave import OWN_BACKBONE, STATISTICS
 from nas_fpn.run.settings import Run
+from nas_fpn.run.trainings import training_folder
 from nas_fpn.strange import inside
 
 __all__ = [
@@ -55,22 +56,34 @@ class EndToEnd:
 def end_to_end(run: Path, history: History) -> dict[str, EndToEnd]:
     """The necks of the last verdict end to end by id, with the training of its first seed.
 
-    Not the best of its trainings: that would be chosen on test. Left out are those whose folder is
-    gone, or whose training diverged. ``run`` is the folder of the run.
+    Not the best of its trainings: that would be chosen on test. Nor one of other settings with that
+    seed, where the verdict says which it counts. Left out are those whose folder is gone, or whose
+    training diverged. ``run`` is the folder of the run.
     """
     verdict = last_confirmed(history)
     if verdict is None:
         return {}
-    compared = {one["neck"]: one["seeds"] for one in verdict["necks"]}
+    compared = {one["neck"]: one for one in verdict["necks"]}
     found: dict[str, EndToEnd] = {}
     for event in history.events:
         if event["event"] != "training" or event["reason"] is not None:
             continue
-        one = EndToEnd(run, history.entries[event["trial"]], event, verdict)
-        mine = event["seed"] in compared.get(event["neck"], [])[:1]
-        if mine and one.file("neck/model.safetensors").is_file():
+        if event["neck"] not in compared or not _is_first(event, compared[event["neck"]]):
+            continue
+        if (folder := training_folder(run, event)) is None:
+            continue
+        there = {**event, "folder": str(folder.relative_to(run))}
+        one = EndToEnd(run, history.entries[event["trial"]], there, verdict)
+        if one.file("neck/model.safetensors").is_file():
             found[event["neck"]] = one
     return found
+
+
+def _is_first(event: Event, neck: Mapping[str, Any]) -> bool:
+    """Whether a training is the first that a verdict counts of a neck; older ones say but seeds."""
+    if "trainings" in neck:
+        return event["of"] in neck["trainings"][:1]
+    return event["seed"] in neck["seeds"][:1]
 
 
 def export_end_to_end(one: EndToEnd, to: Path, *, words: Words, form: Form = PLAIN) -> None:

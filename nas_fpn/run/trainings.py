@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,7 @@ from nas_fpn.run.prepare import Step
 from nas_fpn.run.proposals import proposal_hashes
 from nas_fpn.run.settings import Run
 from nas_fpn.run.train import TrainJob, run_train
+from nas_fpn.strange import bounded, inside
 from nas_fpn.training import TrainingSettings
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Trains",
     "make_training",
     "training_event",
+    "training_folder",
     "trainings_on_record",
 ]
 
@@ -176,6 +179,24 @@ def trainings_on_record(history: History) -> dict[str, Event]:
     return {event["of"]: event for event in history.events if event["event"] == "training"}
 
 
+def training_folder(run: Path, event: Event) -> Path | None:
+    """Where a training on record lies, also when another of its neck and seed put it aside.
+
+    None where what lies there is another training. ``run`` is the folder of the run. Raises
+    RunError where a name, or a link, leads out of it.
+    """
+    own = event["folder"]
+    names = (f"{own}.before-{place}" for place in count(1))
+    aside = takewhile(lambda name: inside(run, name).exists(), names)
+    for name in (own, *aside):
+        mark = inside(run, f"{name}.json")
+        if not mark.is_file() and name == own:
+            return inside(run, own)  # nobody has claimed it since
+        if mark.is_file() and json.loads(bounded(mark))["of"] == event["of"]:
+            return inside(run, name)
+    return None
+
+
 def _claim(folder: Path, of: str) -> None:
     """Put a folder of other settings, or of a run that has moved, aside: it is not gone on with."""
     mark = folder.with_name(f"{folder.name}.json")
@@ -183,8 +204,11 @@ def _claim(folder: Path, of: str) -> None:
     known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
     if known != mine:
         if folder.exists():
-            before = [*folder.parent.glob(f"{folder.name}.before-*")]
-            folder.rename(folder.with_name(f"{folder.name}.before-{len(before) + 1}"))
+            before = [one for one in folder.parent.glob(f"{folder.name}.before-*") if one.is_dir()]
+            aside = folder.with_name(f"{folder.name}.before-{len(before) + 1}")
+            if known is not None:  # with it, it is found again
+                mark.rename(aside.with_name(f"{aside.name}.json"))
+            folder.rename(aside)
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = mark.with_suffix(".partial")  # whoever is killed here leaves no half of a mark
         partial.write_text(json.dumps(mine) + "\n", encoding="utf-8")

@@ -121,7 +121,15 @@ def both(outcome: str, gap: float | None, half: float | None, first: str = "bett
     return one
 
 
+def lost() -> dict[str, Any]:
+    """A neck all of whose trainings diverged, so that it has no score by any name."""
+    one = event("worse", -0.24, 0.03, earlier=1)
+    one["necks"][0] |= {"scores": {}, "diverged": 5}
+    return one
+
+
 FORMS = {
+    "lost": lost(),
     "better": event("better", 0.013, 0.004),
     "not_shown": event("not shown", 0.003, 0.009),
     "worse": event("worse", -0.013, 0.004),
@@ -163,7 +171,10 @@ def test_what_is_better_beats_the_baseline_as_it_was_and_at_its_cost() -> None:
 
 def test_a_neck_that_is_better_by_its_size_alone_leaves_the_baseline() -> None:
     head, said, *_ = confirmed_said(FORMS["larger_only"]).splitlines()
-    assert head == "No neck found is shown to be better; keep the baseline panet."
+    assert head == (
+        "No neck found is shown to be better than every baseline that it has to beat; keep the "
+        "baseline panet."
+    )
     assert "is better than the best hand-designed one (panet) by 2.1" in said
     assert ", but is not shown to differ from the same at equal latency (width 72)" in said
 
@@ -185,6 +196,24 @@ def test_a_row_for_each_neck_with_each_seed() -> None:
     assert list(table["seeds"]) == [5, 5, 3, 2]
     assert table["each seed"][2] == "20.0 20.0 0.0", "what diverged counts as 0"
     assert table["AP_s"][0] == "12.6" and table["AP_m"].isna().all()
+
+
+def test_a_neck_that_always_diverged_has_its_seeds_and_zeros() -> None:
+    row = confirmed_table(FORMS["lost"]).iloc[0]
+    assert (row["seeds"], row["AP"], row["each seed"]) == (5, "0.0", "0.0 0.0 0.0 0.0 0.0")
+    assert row["AP_s"] == "0.0" and row["AP_m"] is None, "0 where others have a score"
+
+
+def test_a_second_comparison_on_the_same_images_says_that_it_is_one() -> None:
+    said = "This is comparison 2 on this test set; 5 % is of each alone."
+    assert said in confirmed_said(FORMS["lost"]).splitlines()
+    assert "This is comparison" not in confirmed_said(FORMS["worse"])
+
+
+def test_with_several_controls_the_interval_is_of_one_baseline_each() -> None:
+    said = "± is the 95 % interval for both necks found together, against one baseline each, "
+    assert said in confirmed_said(FORMS["several"])
+    assert "one baseline each" not in confirmed_said(FORMS["better"])
 
 
 def test_the_last_verdict_counts_and_one_of_the_proxy_does_not() -> None:

@@ -1,6 +1,7 @@
 """What a verdict says of scores on record: pairs, the neck that it names, other images."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,10 @@ from nas_fpn.detect.dataset import Category
 from nas_fpn.detect.evaluate import Detections
 from nas_fpn.language import SHIPPED
 from nas_fpn.proxy.settings import BackboneSettings, DataSettings
+from nas_fpn.record import History
 from nas_fpn.report import VerdictPlan
 from nas_fpn.run import Run, RunSettings
-from nas_fpn.run.conclude import conclude, scores_by_neck
+from nas_fpn.run.conclude import conclude, earlier_comparisons, scores_by_neck
 from nas_fpn.run.contest import Contender, Contest
 from nas_fpn.run.trainings import Common, make_training
 from nas_fpn.training import TrainingSettings, write_detections
@@ -83,13 +85,15 @@ def told(common: Common, **scores: list[float | None]) -> dict[str, Any]:
         neck = name.replace("_", " ")
         for seed, score in zip(SEEDS, row, strict=False):
             folder = common.folder / f"{name}-{seed}"
+            of = make_training(CONTEST.contender(neck), seed, common).of
             event = {
+                "of": of,
                 "scores": {} if score is None else {"ap": score}, "seed": seed,
                 "reason": "diverged" if score is None else None, "split": "test",
                 "folder": f"confirm/{folder.name}",
                 "detections": None if score is None else detected(folder, round(10 * score)),
             }  # fmt: skip
-            events[make_training(CONTEST.contender(neck), seed, common).of] = event
+            events[of] = event
     return events
 
 
@@ -105,8 +109,8 @@ def detected(folder: Path, count: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def said(run: Run, common: Common, events: dict[str, Any]) -> Any:
-    steps = conclude(run, CONTEST, common, events, BANK)
+def said(run: Run, common: Common, events: dict[str, Any], contest: Contest = CONTEST) -> Any:
+    steps = conclude(run, contest, common, events, BANK)
     while True:
         try:
             next(steps)
@@ -186,5 +190,45 @@ def test_detections_that_are_not_those_on_record_are_not_drawn_from(
         path.parent.rmdir()
         detected(path.parent, 5)
     verdict = said(run, common, events)
-    assert [pair["other_images"] for pair in verdict["pairs"]] == [None] * 4
+    lost = {p["control"] for p in verdict["pairs"] if p["seeds"] and p["other_images"] is None}
+    assert lost == {"fpn"}, "only the pairs of that training"
     assert verdict["best"] == "a", "the scores are on record all the same"
+
+
+def test_of_a_training_that_diverged_other_images_say_0(run: Run, common: Common) -> None:
+    verdict = said(run, common, told(common, **GOOD | {"b": [0.25, None, 0.24]}))
+    first, second, third, _ = (pair["other_images"] for pair in verdict["pairs"])
+    assert first is not None and second is not None
+    assert third["low"] < -0.22 < third["high"], "its own pair counts it as 0"
+
+
+def test_the_control_to_keep_is_the_better_one_on_the_seeds_that_both_have(
+    run: Run, common: Common
+) -> None:
+    """Their means over all seeds would say the other: the third seed is a good one for all."""
+    some = GOOD | {"a": [0.3] * 3, "b": [0.9, 0.91, 0.92], "fpn": [0.2, 0.2, 0.8]}
+    plan = replace(CONTEST.plan, min_seeds=2)
+    contest = replace(CONTEST, plan=plan)
+    few = told(common, **some | {"fpn_like_a": [0.3, 0.3], "fpn_like_b": []})
+    assert said(run, common, few, contest)["keep"] == "fpn like a"
+    one = {
+        k: v for k, v in few.items() if (v["folder"], v["seed"]) != ("confirm/fpn_like_a-102", 102)
+    }
+    assert said(run, common, one, contest)["keep"] == "fpn", "one seed is too few to look at"
+
+
+def test_a_verdict_says_which_trainings_it_counts(run: Run, common: Common) -> None:
+    events = told(common, **GOOD)
+    necks = {one["neck"]: one["trainings"] for one in said(run, common, events)["necks"]}
+    assert [events[of]["seed"] for of in necks["a"]] == list(SEEDS)
+    assert {of for row in necks.values() for of in row} == set(events)
+
+
+def test_comparisons_with_other_settings_are_counted_once_each() -> None:
+    def verdict(of: str, where: str = "end to end") -> dict[str, str]:
+        return {"event": "verdict", "where": where, "of": of}
+
+    events = (verdict("a"), verdict("a"), verdict("b"), verdict("c", "proxy"), {"event": "verdict"})
+    counts = [earlier_comparisons(History(events), of) for of in ("a", "b", "d")]
+    assert counts == [1, 1, 2]
+    assert earlier_comparisons(History(), "a") == 0

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from nas_fpn.detect.coco import read_coco
 from nas_fpn.errors import RunError
 from nas_fpn.language import identity, parse
 from nas_fpn.record import History, Report, read_history
-from nas_fpn.run import Confirmed, confirm_run, read_run
+from nas_fpn.report import confirmed_said
+from nas_fpn.run import Confirmed, Run, confirm_run, explain_run, read_run
 from nas_fpn.run.contest import candidates
 from nas_fpn.run.prepare import Step
 from nas_fpn.run.train import TrainJob
 from nas_fpn.training import write_detections
+from tests.report.test_confirmed import event
 
 
 @dataclass
@@ -188,6 +190,33 @@ def test_a_run_that_was_not_searched_has_nothing_to_confirm(tmp_path: Path, smal
         confirmed(tmp_path, Trains(""))
     path = tmp_path / "history.jsonl"
     assert str(caught.value) == f"{path}: no such file\nsearch first: nas-fpn search {tmp_path}"
+
+
+@pytest.mark.parametrize("verb", [confirm_run, explain_run])
+def test_an_objective_that_test_cannot_measure_is_refused_before_a_training(
+    run: Path, verb: Callable[[Run], Iterator[object]]
+) -> None:
+    """As where val has objects of a size and test has none, and the search checks nothing."""
+    toml, path = run / "run.toml", run / "history.jsonl"
+    toml.write_text(f'objective = "ap_large"\n{toml.read_text()}')
+    path.write_text(path.read_text().replace('"scores": {"', '"scores": {"ap_large": 0.1, "'))
+    before = path.read_bytes()
+    with pytest.raises(RunError, match=r"^objective: test has no object to measure ap_large on; "):
+        list(verb(read_run(run)))
+    assert path.read_bytes() == before
+
+
+def test_another_comparison_on_the_same_test_set_is_counted(run: Path) -> None:
+    """Its verdict stands on record with another ``of``; of this one nothing is trained yet."""
+    other = event("worse", -0.01, 0.004)
+    other["necks"] = [{**one, "trial": 0} for one in other["necks"]]
+    with (run / "history.jsonl").open("a") as file:
+        file.write(json.dumps(other) + "\n")
+    toml = run / "run.toml"
+    toml.write_text(toml.read_text() + "minutes = 0.0001\n")
+    verdict = confirmed(run, Trains(found(run)))
+    assert verdict["earlier"] == 1
+    assert "\nThis is comparison 2 on this test set; 5 %" in confirmed_said(verdict)
 
 
 def only(run: Path, *, baselines: bool) -> History:

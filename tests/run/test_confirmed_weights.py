@@ -49,8 +49,15 @@ def trained(run: Path, trial: int, seed: int, *, reason: str | None = None) -> P
     return folder
 
 
-def decided(run: Path, *, best: int | None, necks: tuple[int, ...] = (FOUND, CONTROL)) -> None:
-    """A verdict on record, of seeds 101 and 102."""
+def decided(
+    run: Path,
+    *,
+    best: int | None,
+    necks: tuple[int, ...] = (FOUND, CONTROL),
+    trainings: dict[int, list[str]] | None = None,
+    of: str = "",
+) -> None:
+    """A verdict on record, of seeds 101 and 102; as older ones were, without ``trainings``."""
     known = entries(run)
     cost = {"params_m": 0.5, "gmacs": 0.4, "latency_ms": 23.0}
     rows = [
@@ -58,11 +65,12 @@ def decided(run: Path, *, best: int | None, necks: tuple[int, ...] = (FOUND, CON
             "neck": known[one].neck, "role": "control" if one == CONTROL else "found",
             "trial": one, "name": known[one].neck, "width": 64, "repeats": 0, "was": None,
             "cost": cost, "seeds": [101, 102], "scores": {"ap": [0.1, 0.2]}, "diverged": 0,
+            **({"trainings": trainings[one]} if trainings and one in trainings else {}),
         }
         for one in necks
     ]  # fmt: skip
     add(
-        run, event="verdict", where="end to end", of=f"verdict on {best}", split="test",
+        run, event="verdict", where="end to end", of=of or f"verdict on {best}", split="test",
         objective="ap", equal_cost="none", detector="fcos", backbone="x", image_size=64, images=4,
         error=0.05, max_seeds=2, necks=rows, pairs=[], ended="decided", seconds=1.0,
         best=None if best is None else known[best].neck, keep=known[CONTROL].neck,
@@ -112,6 +120,24 @@ def test_best_holds_what_the_verdict_names_with_weights_of_the_first_seed(
     assert said == "detector.py of seed 101"
     assert (run / "best" / "detector" / "neck" / "neck.py").is_file()
     assert "trained end to end" in (run / "best" / "README.md").read_text()
+
+
+def test_weights_are_of_the_training_that_the_verdict_counts(run: Path) -> None:
+    """After other settings with the same seed the verdict on the first ones stands again."""
+    neck = entries(run)[FOUND].neck
+    folder = run / "confirm" / f"{neck}-101"
+    folder.rename(aside := folder.with_name(f"{folder.name}.before-1"))
+    aside.with_name(f"{aside.name}.json").write_text('{"of": "4-101"}')
+    trained(run, FOUND, 101)
+    path = run / "history.jsonl"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([*rows[:-1], rows[-1].replace('"4-101"', '"other"')]) + "\n")
+    folder.with_name(f"{folder.name}.json").write_text('{"of": "other"}')
+    (folder / "detector.py").write_text("of other settings")
+    for counted, said in (("4-101", "detector.py of seed 101"), ("other", "of other settings")):
+        decided(run, best=FOUND, trainings={FOUND: [counted, "4-102"]}, of=counted)
+        keep(run)
+        assert (run / "best" / "detector" / "detector.py").read_text() == said
 
 
 def test_a_run_named_without_a_trial_is_what_the_verdict_names(run: Path) -> None:
