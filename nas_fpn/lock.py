@@ -6,11 +6,13 @@ the server's: it works between machines where its lock service runs, not where i
 ``nolock`` or ``local_lock``.
 """
 
+import errno
 import fcntl
 import json
 import os
 import socket
 import time
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,14 +26,15 @@ class Lock:
     """The lock ``path``, held until :meth:`close` or the end of this process.
 
     ``left`` says who held it last and went without giving it back, as a killed process does; else
-    it is None. Raises :class:`RunError` where somebody holds it, and says who; and where the file
-    system knows no locks. Raises OSError, with the path, where the file cannot be written.
+    it is None. Raises :class:`RunError` where somebody holds it, and says who; where the file
+    system knows no locks; and where ``path`` is a link: what it leads to is not written. Raises
+    OSError, with the path, where the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         while True:
-            self._file = path.open("a+b", buffering=0)
+            self._file = _opened(path)
             try:
                 self._take()
             except BaseException:
@@ -83,6 +86,20 @@ class Lock:
             ) from None
 
 
+def _opened(path: Path) -> FileIO:
+    """The file for reading and writing, made where it is not there; never where a link leads."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return FileIO(os.open(path, flags, 0o666), "a+")
+    except OSError as fault:
+        if fault.errno != errno.ELOOP:
+            raise
+        raise RunError(
+            f"{path}: is a link, and what it leads to would be written over\n"
+            "take it away, if you did not make it; a lock is a file of its own"
+        ) from None
+
+
 def _me() -> dict[str, object]:
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
@@ -100,6 +117,6 @@ def _who(data: bytes) -> str | None:
 def _is_at(path: Path, file: int) -> bool:
     """Whether an open file is the one at a path."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(file))
+        return os.path.samestat(path.lstat(), os.fstat(file))
     except FileNotFoundError:
         return False

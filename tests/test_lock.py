@@ -100,3 +100,19 @@ def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         Lock(path / "deeper")
     assert caught.value.filename == str(path / "deeper")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_leads_to_is_left_as_it_is(path: Path, tmp_path: Path, there: bool) -> None:
+    target = tmp_path / "somebody's"
+    if there:
+        target.write_text("kept")
+    path.symlink_to(target)
+    with pytest.raises(RunError) as caught:
+        Lock(path)
+    assert str(caught.value) == (
+        f"{path}: is a link, and what it leads to would be written over\n"
+        "take it away, if you did not make it; a lock is a file of its own"
+    )
+    assert (target.read_text() if target.exists() else None) == ("kept" if there else None)
+    assert path.is_symlink()

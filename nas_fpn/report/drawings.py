@@ -46,7 +46,9 @@ class DrawnFiles:
             return None
         self._folder.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{identity}.part")
-        beside.write_text(picture, encoding="utf-8")
+        beside.unlink(missing_ok=True)  # its name can be known, so that it may be a link
+        with beside.open("x", encoding="utf-8") as file:
+            file.write(picture)
         beside.replace(path)
         return identity
 

@@ -62,6 +62,7 @@ def rebuild(folder: Path, *, storage: str = "", trust: bool = False) -> int:
     path = inside(folder, "history.jsonl")
     if not path.is_file():
         raise no_record(folder)
+    inside(folder, "history.lock")
     with Record(path):  # a search has it open: it writes the mirror itself
         run = open_run(folder, trust=trust)
         if storage:

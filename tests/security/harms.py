@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from nas_fpn.report.drawings import drawing_id
+
 TRAP = "from pathlib import Path\nPath({!r}).write_text('ran')\n"
 INJECTION = (
     "\"\"\"\nimport os\n''' </script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -101,6 +103,20 @@ def links_to_files(run: Path, outside: Path) -> None:
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(outside / "secret.txt")
+
+
+def linked_lock(run: Path, outside: Path) -> None:
+    (run / "history.lock").symlink_to(outside / "secret.txt")
+
+
+def linked_drawings(run: Path, outside: Path) -> None:
+    """The names of drawings follow from the necks, so that a stranger knows them."""
+    (run / "mirror" / "drawings").mkdir(parents=True, exist_ok=True)
+    for row in (run / "history.jsonl").read_text().splitlines():
+        if (told := json.loads(row)).get("event") == "ask":
+            beside = run / "mirror" / "drawings" / f"{drawing_id(told['text'])}.part"
+            beside.unlink(missing_ok=True)
+            beside.symlink_to(outside / "secret.txt")
 
 
 def links_to_folders(run: Path, outside: Path) -> None:
@@ -270,6 +286,8 @@ HARMS: dict[str, Harm] = {
     "links to files": links_to_files,
     "links to folders": links_to_folders,
     "a linked record": linked_record,
+    "a linked lock": linked_lock,
+    "linked drawings": linked_drawings,
     "words elsewhere": words_elsewhere,
     "a space elsewhere": space_elsewhere,
     "a linked space": linked_space,
