@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -26,6 +27,7 @@ __all__ = ["CHUNK", "FOLDER", "Carried", "Source", "copies", "place"]
 FOLDER = "NAS_FPN_COPIES"  # the variable that names a node's folder of copies
 CHUNK = 1 << 25  # bytes that travel at once
 UNUSED = 86_400.0  # seconds after which a copy that nobody has begun with makes room
+_NAME = re.compile(r".+-[0-9a-f]{16}(\.[^.]*)?")  # of a copy, whole or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ def place(file: Path, size: int, source: Source, folder: Path) -> tuple[Path, bo
     """Where this node finds a ``file`` of ``size`` bytes, and whether it was copied just now.
 
     The workers of a node that ask at once wait for one of them, who copies; a copy appears whole or
-    not at all. Copies that nobody has begun with for a day are removed first. Raises OSError where
-    the folder takes no more, :class:`RunError` where other bytes come than were promised.
+    not at all. Copies that nobody has begun with for a day are removed first, and no file else.
+    Raises OSError where the folder takes no more, :class:`RunError` where other bytes come than
+    were promised.
     """
     if file.is_file() and file.stat().st_size == size:
         return file, False
@@ -106,12 +109,19 @@ def _write(copy: Path, source: Source, sha256: str) -> None:
 
 def _make_room(folder: Path, size: int) -> None:
     for old in folder.iterdir():
-        if old.suffix != ".lock" and time.time() - old.stat().st_mtime > UNUSED:
+        if _is_copy(old) and time.time() - old.stat().st_mtime > UNUSED:
             old.unlink(missing_ok=True)  # whoever has mapped it keeps its bytes
     free = shutil.disk_usage(folder).free
     if free < size:
         what = f"{size / 1e9:.1f} GB are to be copied here, and {free / 1e9:.1f} GB are free"
         raise OSError(errno.ENOSPC, what, str(folder))
+
+
+def _is_copy(path: Path) -> bool:
+    """Whether a file is of this module's making: by its name, and the lock that stays beside it."""
+    lock = path.with_suffix(".lock")
+    is_plain = path.is_file() and not path.is_symlink()
+    return is_plain and path != lock and _NAME.fullmatch(path.name) is not None and lock.is_file()
 
 
 @contextmanager

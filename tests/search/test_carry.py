@@ -96,12 +96,25 @@ def test_a_node_without_room_says_so_before_it_copies(tmp_path: Path) -> None:
 
 
 def test_what_nobody_has_begun_with_for_a_day_makes_room(tmp_path: Path) -> None:
-    old, recent = tmp_path / "old.safetensors", tmp_path / "recent.safetensors"
-    for one in (old, recent):
-        one.write_bytes(b"a copy")
-    os.utime(old, (0, time.time() - UNUSED - 60))
+    others = [Away(promised=data, data=data) for data in (b"old", b"cut short", b"recent")]
+    old, cut, recent = (place(AWAY, len(one.data), one, tmp_path)[0] for one in others)
+    cut = cut.rename(cut.with_suffix(".partial"))  # as a killed worker leaves it
+    for one in (old, cut):
+        os.utime(one, (0, time.time() - UNUSED - 60))
     copy, _ = place(AWAY, len(WHOLE), Away(), tmp_path)
-    assert left(tmp_path) == {"recent.safetensors", copy.name}
+    assert left(tmp_path) == {recent.name, copy.name}
+
+
+def test_what_is_no_copy_of_ours_stays_however_old(tmp_path: Path) -> None:
+    theirs = {"notes.txt", "uv.toml", f"bank-{'a1' * 8}.safetensors", f"folder-{'b2' * 8}"}
+    for name in theirs:
+        (tmp_path / name).mkdir() if "folder" in name else (tmp_path / name).write_text("theirs")
+    for lock in ("uv.lock", f"folder-{'b2' * 8}.lock"):
+        (tmp_path / lock).write_text("")
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, time.time() - UNUSED - 60))
+    copy, _ = place(AWAY, len(WHOLE), Away(), tmp_path)
+    assert left(tmp_path) == {*theirs, copy.name}
 
 
 def test_the_folder_of_copies_is_the_users_own(
