@@ -91,7 +91,6 @@ def controller(
     )
     for name, value, least in at_least:
         _check(name, value, least, math.inf)
-    _check("baseline_decay", baseline_decay, 0, 1)
     settings = Settings(
         learning_rate, batch, minibatch, epochs, clip, entropy_weight, penalty, stale, redraws
     )

@@ -69,7 +69,6 @@ def controller(
             "make one of them with [soft_constraint] target = …, or take surrogate"
         )
     _check("learning_rate", learning_rate, 0.0, math.inf)
-    _check("baseline_decay", baseline_decay, 0.0, 1.0)
     _check("entropy_weight", entropy_weight, 0.0, math.inf)
     _check("entropy_floor", entropy_floor, 0.0, 1.0)
     _check("most_ratio", most_ratio, 0.0, math.inf)

@@ -12,9 +12,14 @@ FAR = 3.0  # standard deviations: an advantage is at most so large
 
 
 class MovingBaseline:
-    """Moving averages of scores and of their squares, each weighed so that it is unbiased."""
+    """Moving averages of scores and of their squares, each weighed so that it is unbiased.
+
+    Raises ValueError for a ``decay``, which controllers call ``baseline_decay``, outside [0, 1).
+    """
 
     def __init__(self, decay: float) -> None:
+        if not 0 <= decay < 1:  # with 1 no score would weigh anything
+            raise ValueError(f"baseline_decay must be in [0, 1), but got {decay:g}")
         self._decay = decay
         self._weight = 0.0
         self._mean = 0.0

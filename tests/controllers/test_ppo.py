@@ -244,7 +244,7 @@ def test_chance_and_threads_of_the_process_are_left_alone() -> None:
     [
         ({"batch": 0}, r"batch must be in \[1, inf\], but got 0"),
         ({"clip": -0.1}, r"clip must be in \[0, inf\], but got -0.1"),
-        ({"baseline_decay": 1.1}, r"baseline_decay must be in \[0, 1\], but got 1.1"),
+        ({"baseline_decay": 1.0}, r"baseline_decay must be in \[0, 1\), but got 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
