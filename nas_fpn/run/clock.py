@@ -40,9 +40,15 @@ def spent_on_record(history: History, *, workers: int) -> float:
 
 
 def minutes_on_record(history: History) -> float | None:
-    """The minutes that a run was last asked for; None where it was not asked for any."""
-    plans = [event for event in history.events if event["event"] == "plan"]
-    return float(plans[-1]["minutes"]) if plans else None
+    """The minutes that a run was last asked for; None where it was not asked for any.
+
+    A session that goes on makes no plan: that it had more is said by the line that ends it.
+    """
+    of_plan, of_end = (
+        next((float(e["minutes"]) for e in reversed(history.events) if e["event"] == kind), 0.0)
+        for kind in ("plan", "over")
+    )
+    return max(of_plan, of_end) or None
 
 
 class RunClock:
@@ -124,8 +130,9 @@ class RunClock:
         end = self._steps if pause is None else pause
         if not self._seen:
             return self._expected * (end - begin) / self._steps
-        near = min(self._seen, key=lambda steps: (abs(steps - end), -steps))
-        return max(self._seen[near]) * (end - begin) / near
+        # Copies: one thread asks while another learns.
+        near = min(tuple(self._seen), key=lambda steps: (abs(steps - end), -steps))
+        return max(tuple(self._seen[near])) * (end - begin) / near
 
     def _reserve(self) -> float:
         """For the export and the check, of which a quarter of the time is enough."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nas_fpn.errors import RunError
-from nas_fpn.record import Entry, History, Outcome, Report
+from nas_fpn.record import Entry, Event, History, Outcome, Report
 from nas_fpn.run import RunSettings
 from nas_fpn.run.clock import RunClock, command_began, minutes_on_record, spent_on_record
 from nas_fpn.run.settings import Run
@@ -127,6 +127,35 @@ def test_minutes_are_those_of_the_command_else_of_file_and_record(
 def test_minutes_that_are_none_are_refused(asked: str) -> None:
     with pytest.raises(RunError, match="should be a number of minutes"):
         minutes_wanted(run_of(), None, asked)
+
+
+def test_every_extension_adds_to_those_before() -> None:
+    events: tuple[Event, ...] = ({"event": "plan", "minutes": 60.0},)
+    for in_all in (90.0, 120.0, 150.0):
+        history = History(events)
+        minutes = minutes_wanted(run_of(60.0), minutes_on_record(history), "+30")
+        assert minutes == in_all
+        clock = run_clock(run_of(60.0), history, minutes, began=0.0)
+        assert clock is not None
+        assert not clock.is_closed
+        events += (over_event(clock, 5),)
+    fewer = over_event(RunClock(60.0, began=0.0, now=Now()), 5)
+    assert minutes_on_record(History(({"event": "plan", "minutes": 60.0}, fewer))) == 60.0
+
+
+def test_one_thread_asks_while_another_learns() -> None:
+    clock = RunClock(600.0, began=0.0, now=Now())
+    clock.follow(steps=300, seeds=0)
+    clock.learn([entry(3.0)])
+
+    class Compared(int):
+        """Steps that the other thread learns beside, just as they are compared."""
+
+        def __rsub__(self, steps: int) -> int:
+            clock.learn([entry(3.0, steps=steps + 1)])
+            return steps - int(self)
+
+    assert clock.training(0, Compared(300)) == 3.0
 
 
 def test_the_last_plan_says_the_minutes() -> None:
