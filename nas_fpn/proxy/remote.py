@@ -34,7 +34,7 @@ from pyarrow.fs import FileSystem
 from nas_fpn.errors import RunError
 from nas_fpn.proxy.url import below
 
-__all__ = ["Facts", "cache_folder", "facts_of", "local_file", "local_folder"]
+__all__ = ["Facts", "cache_folder", "facts_of", "harmless", "local_file", "local_folder"]
 
 ARROW = ("s3", "gs", "gcs", "abfs", "abfss")
 MARKS = (
@@ -86,7 +86,7 @@ def local_folder(url: str, names: Iterable[str]) -> Path:
     Raises as :func:`local_file`.
     """
     system, top = _system(url)
-    wanted = {name: f"{top.rstrip('/')}/{_harmless(name, url)}" for name in sorted(set(names))}
+    wanted = {name: f"{top.rstrip('/')}/{harmless(name, url)}" for name in sorted(set(names))}
     with _alone(url):
         listed = _listed(system, top, url)
         there = {name: path for name, path in wanted.items() if listed is None or path in listed}
@@ -260,11 +260,15 @@ def _tidy(parts: Path) -> None:
             continue
 
 
-def _harmless(name: str, url: str) -> str:
+def harmless(name: str, where: str) -> str:
+    """The name of an image, as the annotations at ``where`` give it.
+
+    Raises :class:`RunError` for one that leads out of the folder of images.
+    """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise RunError(
-            f"{url}: the annotations name a file {name!r}, which leads out of the folder\n"
+            f"{where}: the annotations name a file {name!r}, which leads out of the folder\n"
             "file names start at the folder of images"
         )
     return path.as_posix()

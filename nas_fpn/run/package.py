@@ -18,6 +18,7 @@ import nas_fpn
 from nas_fpn.errors import DataError, RunError
 from nas_fpn.language.files import shipped_folder
 from nas_fpn.proxy.own_backbone import own_file
+from nas_fpn.proxy.remote import harmless
 from nas_fpn.run.inputs import FILES, files_of, images_named
 from nas_fpn.run.plan_measure import CALIBRATION
 from nas_fpn.run.prior import prior_names
@@ -54,7 +55,8 @@ def collect(run: Run, also: Iterable[Path] = (), *, most: int = MOST_BYTES) -> P
     """Find what goes along: what ``run.toml`` names, its record, and the files ``also``.
 
     Images are those that the annotation files name. Raises :class:`RunError` for a file that is
-    not there, and for more than ``most`` bytes; the message names the largest.
+    not there, for an image that a name seeks outside their folder, and for more than ``most``
+    bytes; the message names the largest.
     """
     named = dict(_named(run))
     stays = tuple(
@@ -146,14 +148,16 @@ def _below(run: Run, setting: str, path: Path) -> Iterator[Path]:
         file = getattr(run.data, key)
         if not isinstance(file, Path):
             continue
+        where = f"[data] {key}: {file}"
         try:
             names = sorted(set(images_named(file)))
         except DataError:
             raise RunError(
-                f"[data] {key}: {file}: no COCO file here, so which images go along is not known\n"
+                f"{where}: no COCO file here, so which images go along is not known\n"
                 "mend it, or give images too as an absolute path that the nodes reach"
             ) from None
-        yield from (path / name for name in names if (path / name).is_file())
+        inside = [harmless(name, where) for name in names]  # all, before one is looked for
+        yield from (path / name for name in inside if (path / name).is_file())
 
 
 def _absolute(path: Path) -> Path:

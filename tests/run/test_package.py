@@ -111,6 +111,19 @@ def test_a_file_that_is_not_there_is_a_message(folder: Path, name: str) -> None:
     assert fault(folder, error.value) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["../../secret.txt", "/etc/hostname", "a/../../images/two.png"])
+def test_an_image_outside_its_folder_never_goes_along(folder: Path, name: str) -> None:
+    (folder.parents[1] / "project" / "secret.txt").write_text("secret")
+    train = folder.parent / "data" / "train.json"
+    train.write_text(json.dumps({"images": [{"id": 1, "file_name": name}]}))
+    with pytest.raises(RunError) as error:
+        collect(read_run(folder))
+    assert str(error.value) == (
+        f"[data] train: {train}: the annotations name a file {name!r}, which leads out of the "
+        "folder\nfile names start at the folder of images"
+    )
+
+
 def test_equal_files_make_equal_archives(folder: Path, tmp_path: Path) -> None:
     files = collect(read_run(folder)).files
     one, two = tmp_path / "one.zip", tmp_path / "two.zip"
