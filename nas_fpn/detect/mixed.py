@@ -4,6 +4,9 @@ On a CPU (oneDNN, as of torch 2.15) part of a convolution's weight gradient in b
 that nobody wrote, where the feature is narrower than the convolution's stride: a 3x3 at stride 2
 on one cell, as the level beyond a 1x1 has it. The gradient is then sometimes not finite and always
 wrong. Such a convolution computes in float32 here.
+
+torchvision's detectors reckon boxes in the type of what their heads give and of the features: in
+bfloat16 a corner at 600 px is off by up to 2. So heads give float32, and anchors are of float32.
 """
 
 import warnings
@@ -12,13 +15,15 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 
-__all__ = ["mixed_precision"]
+__all__ = ["mixed_precision", "whole_boxes"]
 
 TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
 CONVOLUTIONS = frozenset((torch.conv1d, torch.conv2d, torch.conv3d, *TRANSPOSED))
+HEADS = ("head", "rpn.head", "roi_heads.box_predictor")  # of torchvision's detectors
 
 
 @contextmanager
@@ -36,6 +41,45 @@ def mixed_precision(
                 yield
         else:
             yield
+
+
+@contextmanager
+def whole_boxes(model: nn.Module) -> Iterator[None]:
+    """In the block torchvision's ``model`` reckons its boxes in float32, whatever computes it.
+
+    Heads compute as they would; what they give is made float32. Anchors are made for features of
+    float32: torchvision's generators keep their sides in the type of the features, and would keep
+    the rounded ones for good. A part that ``model`` has not is passed over.
+    """
+    parts = dict(model.named_modules())
+    handles = [parts[name].register_forward_hook(_give_whole) for name in HEADS if name in parts]
+    handles += [
+        part.register_forward_pre_hook(_for_whole)
+        for part in parts.values()
+        if isinstance(part, AnchorGenerator | DefaultBoxGenerator)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _give_whole(module: nn.Module, given: object, output: Any) -> Any:
+    """Floats among tensors, in dicts, lists and tuples, as float32; nothing else is changed."""
+    if isinstance(output, Tensor):
+        return output.float() if output.is_floating_point() else output
+    if isinstance(output, dict):
+        return {name: _give_whole(module, given, one) for name, one in output.items()}
+    if isinstance(output, list | tuple):
+        return type(output)(_give_whole(module, given, one) for one in output)
+    return output
+
+
+def _for_whole(module: nn.Module, given: tuple[Any, list[Tensor]]) -> tuple[Any, list[Tensor]]:
+    """Stand-ins for the features, of their shapes: a generator of anchors reads no more."""
+    images, features = given
+    return images, [torch.zeros((), device=one.device).expand(one.shape) for one in features]
 
 
 class _WideEnough(TorchFunctionMode):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nas_fpn.detect.dataset import Dataset, to_coco
 from nas_fpn.detect.evaluate import average_precision
-from nas_fpn.detect.mixed import mixed_precision
+from nas_fpn.detect.mixed import mixed_precision, whole_boxes
 from nas_fpn.errors import RunError
 from nas_fpn.record import Report
 from nas_fpn.training.average import follow, make_average
@@ -85,8 +85,7 @@ def fit_detector(
         if train.proposals is not None:
             for target, given in zip(targets, proposals, strict=True):
                 target["proposals"] = given.to(device)
-        mixed = mixed_precision(device, settings.precision)
-        with _chance(device, stream_seed(seed, step, CHANCE)), mixed:
+        with _chance(device, stream_seed(seed, step, CHANCE)), _computing(model, device, settings):
             losses = model(list(pixels.to(device).float() / 255), targets)
         losses = {f"loss/{name}": value.float() for name, value in losses.items()}
         total = torch.stack(list(losses.values())).sum()
@@ -222,6 +221,18 @@ def _optimiser(
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, fused=True)
     return torch.optim.AdamW(groups, settings.learning_rate, fused=True)
+
+
+@contextmanager
+def _computing(
+    model: nn.Module, device: torch.device, settings: TrainingSettings
+) -> Iterator[None]:
+    """The precision of the settings; boxes are float32 in each."""
+    if settings.precision == "float32":
+        yield
+        return
+    with mixed_precision(device, settings.precision), whole_boxes(model):
+        yield
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 
-from nas_fpn.detect.mixed import mixed_precision
+from nas_fpn.detect.mixed import HEADS, mixed_precision, whole_boxes
 
 CPU = torch.device("cpu")
 NARROW = "narrower than its stride computes in float32"
@@ -99,3 +100,49 @@ def test_the_result_is_of_the_same_type_and_the_warning_comes_once() -> None:
             results = [part(torch.ones(1, 16, 1, 1)) for _ in range(3)]
     assert {one.dtype for one in results} == {torch.bfloat16}
     assert [NARROW in str(one.message) for one in said] == [True]
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors in dicts, lists and tuples, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [one for part in value for one in tensors(part)]
+
+
+@pytest.mark.parametrize("kind", ["fcos", "retinanet", "ssd", "faster_rcnn", "fast_rcnn"])
+def test_boxes_are_reckoned_in_float32(
+    make: Callable[..., Any], batch: Callable[..., Any], kind: str
+) -> None:
+    model, (images, targets) = make(kind=kind), batch(kind)
+    anchors: list[list[Tensor]] = []
+    given: list[Tensor] = []
+    parts = dict(model.named_modules())
+    for part in parts.values():
+        if isinstance(part, AnchorGenerator | DefaultBoxGenerator):
+            part.register_forward_hook(lambda _, __, made: anchors.append(tensors(made)))
+    model(images, targets)
+    with mixed_precision(CPU, "bfloat16"), whole_boxes(model):
+        for name in {*HEADS} & {*parts}:
+            parts[name].register_forward_hook(lambda _, __, told: given.extend(tensors(told)))
+        if "roi_heads" in parts:
+            model.roi_heads.box_roi_pool.register_forward_pre_hook(
+                lambda _, asked: given.extend(asked[1])
+            )
+        model(images, targets)
+    assert given and {one.dtype for one in given} == {torch.float32}
+    assert len(anchors) == (0 if kind == "fast_rcnn" else 2)
+    for one, other in zip(*anchors, strict=True) if anchors else ():
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
+def test_outside_of_the_block_a_head_is_as_it_was(make: Callable[..., Any]) -> None:
+    model = make(kind="fcos")
+    features = [torch.rand(1, 32, 4, 4)]
+    with mixed_precision(CPU, "bfloat16"):
+        with whole_boxes(model):
+            whole = tensors(model.head(features))
+        plain = tensors(model.head(features))
+    assert {one.dtype for one in plain} == {torch.bfloat16}
+    assert all(torch.equal(a, b.float()) for a, b in zip(whole, plain, strict=True))

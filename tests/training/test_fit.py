@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from nas_fpn.detect.dataset import Dataset
 from nas_fpn.errors import RunError
@@ -128,6 +130,23 @@ def test_mixed_precision_trains(data: Dataset) -> None:
     assert math.isfinite(found[12]["loss"])
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert found != scores(fit_detector(Toy(), data, SETTINGS, seed=1, val=data))
+
+
+class Typed(Toy):
+    """It remembers the types of its losses, which are those of what its head gives."""
+
+    def forward(self, images: list[Tensor], targets: Any = None) -> Any:
+        told = super().forward(images, targets)
+        if targets is not None:
+            self.types = {loss.dtype for loss in told.values()}
+        return told
+
+
+def test_what_a_head_gives_is_float32_in_mixed_precision_too(data: Dataset) -> None:
+    model = Typed()
+    mixed = SETTINGS.model_copy(update={"precision": "bfloat16", "steps": 1})
+    list(fit_detector(model, data, mixed, seed=1))
+    assert model.types == {torch.float32}
 
 
 def test_mixed_precision_says_what_it_computes_in_float32(data: Dataset) -> None:
