@@ -6,6 +6,7 @@ interruption sees what it would have seen.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,13 +132,22 @@ def _transforms(settings: TrainingSettings) -> v2.Compose:
     side = settings.image_size
     steps: list[torch.nn.Module] = [
         v2.RandomHorizontalFlip(settings.flip),
-        v2.ScaleJitter((side, side), scale_range=settings.zoom, antialias=True),
+        _ScaleJitter((side, side), scale_range=settings.zoom, antialias=True),
         v2.RandomCrop((side, side), pad_if_needed=True, fill=GREY),
         v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE),
     ]
     if settings.colour:
         steps.append(v2.ColorJitter(*[settings.colour] * 3))
     return v2.Compose(steps)
+
+
+class _ScaleJitter(v2.ScaleJitter):  # type: ignore[misc]
+    """torchvision's, but a side of a very thin image keeps a pixel."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The size (height, width) in pixels that an image is brought to."""
+        given: dict[str, Any] = super().make_params(flat_inputs)
+        return given | {"size": tuple(max(side, 1) for side in given["size"])}
 
 
 def _reduced(width: int, height: int, side: int) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PILImage
 
-from nas_fpn.detect.dataset import Dataset
+from nas_fpn.detect.dataset import Category, Dataset, Image
 from nas_fpn.training import TrainingSettings, Views, batches, draw_images
 from tests.training.toys import BOXES, dataset
 
@@ -112,3 +113,22 @@ def test_other_processes_give_the_same_batches(data: Dataset) -> None:
     for (one, boxes, *_), (two, others, *_) in zip(here, there, strict=True):
         assert torch.equal(one, two)
         assert all(torch.equal(a, b) for a, b in zip(boxes, others, strict=True))
+
+
+def test_a_very_thin_image_keeps_a_row_of_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "thin.png"
+    PILImage.new("RGB", (2000, 3), (230, 20, 20)).save(path)
+    box = np.array([[0, 0, 1000, 3]], np.float32)
+    one = Dataset(
+        (Image(1, path, 2000, 3),),
+        (Category(7, "red"),),
+        (box,),
+        (np.zeros(1, np.int64),),
+        (np.zeros(1, bool),),
+        (np.array([3000], np.float32),),
+    )
+    views = Views(one, TrainingSettings(image_size=256), seed=0, length=8)
+    for place in range(8):
+        pixels, boxes, _, _ = views[place]
+        assert pixels.shape == (3, 256, 256)
+        assert torch.isfinite(boxes).all()
