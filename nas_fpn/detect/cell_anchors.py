@@ -104,14 +104,14 @@ def match_anchors(anchors: Anchors, boxes: Tensor, labels: Tensor) -> Tensor:
     ``boxes`` [B, M, 4] in network pixels, ``labels`` [B, M], -1 for a row that is no box. An anchor
     learns the box that it overlaps most, from an IoU of 0.5; below 0.4 it is background. The
     anchors that overlap a box most of all learn whatever they overlap most, however little: the
-    rules of torchvision's RetinaNet.
+    rules of torchvision's RetinaNet, but there no overlap at all is enough too.
     """
     batch, rows, _ = boxes.shape
     overlap = box_iou(boxes.reshape(-1, 4), anchors.boxes).view(batch, rows, -1)  # [B, M, A]
     overlap = overlap.masked_fill((labels < 0)[..., None], -1.0)
     most, index = overlap.max(dim=1)  # [B, A]
     best = overlap.amax(dim=2, keepdim=True)  # [B, M, 1]
-    forced = ((overlap == best) & (best >= 0)).any(dim=1)  # [B, A]
+    forced = ((overlap == best) & (best > 0)).any(dim=1)  # [B, A]
     chosen = index.where(most >= FOREGROUND, torch.full_like(index, IGNORED))
     chosen = chosen.masked_fill(most < BACKGROUND, -1)
     return torch.where(forced, index, chosen)

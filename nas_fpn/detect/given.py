@@ -28,12 +28,21 @@ class GivenProposals(nn.Module):
         features: Mapping[str, Tensor],
         targets: Sequence[Mapping[str, Tensor]] | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Proposals [n, 4] of each image in network pixels; none without area."""
+        """Proposals [n, 4] of each image in network pixels; none without area.
+
+        In training the whole of an image that has neither proposal nor box is proposed, as
+        background: the losses of a batch without any proposal would not be numbers.
+        """
         del features
         proposals = []
         for given, size in zip(_proposals(targets), images.image_sizes, strict=True):
             boxes = clip_boxes_to_image(given.float(), size)
             proposals.append(boxes[remove_small_boxes(boxes, LEAST_SIDE)])
+        if self.training and targets is not None:
+            for place, (height, width) in enumerate(images.image_sizes):
+                if not len(proposals[place]) and not len(targets[place]["boxes"]):
+                    whole = [[0.0, 0.0, width, height]]
+                    proposals[place] = proposals[place].new_tensor(whole)
         return proposals, {}
 
 

@@ -19,6 +19,7 @@ from nas_fpn.detect.cell_anchors import (
     boxes_to_deltas,
     deltas_to_boxes,
     make_anchors,
+    match_anchors,
 )
 
 SIZE, STRIDES = 800, (8, 16, 32)
@@ -113,6 +114,12 @@ def test_an_image_without_boxes_is_all_background():
     losses = anchor_losses(head([torch.zeros(1, 8, *size) for size in SIZES]), targets, anchors)
     assert losses.boxes.item() == 0.0
     assert torch.isfinite(losses.total)
+
+
+def test_a_box_that_overlaps_no_anchor_is_learnt_by_none():
+    anchors = make_anchors(SIZES, STRIDES, image_size=SIZE)
+    outside = torch.tensor([[[9000.0, 9000.0, 9050.0, 9040.0]]])
+    assert (match_anchors(anchors, outside, torch.zeros(1, 1)) == -1).all()
 
 
 def test_deltas_come_back_as_boxes():

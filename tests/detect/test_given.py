@@ -48,6 +48,17 @@ def test_an_image_may_have_no_proposal(make: Make, batch: Make) -> None:
     assert [len(seen["boxes"]) for seen in told] == [0, 0]
 
 
+def test_a_batch_without_proposals_and_boxes_is_background(make: Make, batch: Make) -> None:
+    images, targets = batch("fast_rcnn")
+    empty = targets[1] | {"proposals": torch.zeros(0, 4)}
+    model = make(kind="fast_rcnn")
+    losses = model(images, [empty, empty])
+    assert torch.isfinite(sum(losses.values()))
+    assert losses["loss_classifier"] > 0 and losses["loss_box_reg"] == 0
+    whole = model(images, [targets[1] | {"proposals": torch.tensor([[0.0, 0.0, 64.0, 64.0]])}] * 2)
+    assert losses == whole
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_message_without_proposals(make: Make, batch: Make, training: bool) -> None:
     images, _ = batch("fast_rcnn")
