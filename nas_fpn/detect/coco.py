@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from nas_fpn.detect.dataset import Category, Dataset, Image
-from nas_fpn.detect.images import UNREADABLE
+from nas_fpn.detect.images import EXIF_ORIENTATION, UNREADABLE, mode_fault
 from nas_fpn.detect.json_file import read_json
 from nas_fpn.errors import DataError
 
@@ -25,7 +25,6 @@ Entry = Mapping[str, Any]
 SHOWN_FAULTS = 20
 ROUNDING = 1.0  # pixels: annotation tools overshoot the border by as much
 UNKNOWN_SIZE = (0, 0)
-EXIF_ORIENTATION = 0x0112
 
 
 def read_coco(
@@ -35,11 +34,11 @@ def read_coco(
 
     Raises ``DataError`` with every fault, by file and id. With ``skip_bad`` bad images (and the
     boxes on them), boxes and categories are left out instead and listed; a file that cannot be
-    read at all, or of which nothing remains, is an error still. Of two entries with one id the
-    first stays. Boxes that cross the border by up to one pixel are taken for rounding and
-    clipped. Without ``pixels`` only the headers of images are read: for who decodes them all next
-    and stops at a broken one. EXIF rotation is not applied, as in the COCO tools: sizes are those
-    of the pixels.
+    read at all, or of which nothing remains, is an error still. Of two entries with one id, or of
+    two images with one file, the first stays. Boxes that cross the border by up to one pixel are
+    taken for rounding and clipped. Without ``pixels`` only the headers of images are read: for who
+    decodes them all next and stops at a broken one. EXIF rotation is not applied, as in the COCO
+    tools: sizes are those of the pixels.
     """
     document = _read_document(json_path)
     if not images_folder.is_dir():
@@ -124,6 +123,7 @@ def _check_images(
     kept: dict[int, Image] = {}
     faults = []
     seen: set[int] = set()
+    taken: dict[Path, int] = {}
     for place, entry in enumerate(entries):
         where = _place("image", entry, place)
         fault = _shape_fault(entry, ids=("id", "width", "height"), texts=("file_name",))
@@ -135,10 +135,12 @@ def _check_images(
             fault = _file_fault(folder / entry["file_name"], size, pixels=pixels)
         if _is_id(number):
             seen.add(number)
+        path = folder / entry["file_name"] if fault is None else folder
+        if fault is None and (first := taken.setdefault(path.resolve(), number)) != number:
+            fault = f"the file is taken already, by image {first}: give one entry all its boxes"
         if fault is not None:
             faults.append(f"{where}: {fault}")
             continue
-        path = folder / entry["file_name"]
         kept[entry["id"]] = Image(entry["id"], path, entry["width"], entry["height"])
     return kept, faults
 
@@ -149,6 +151,8 @@ def _file_fault(path: Path, declared: tuple[int, int], *, pixels: bool) -> str |
     try:
         with PILImage.open(path) as image:
             size = image.size
+            if fault := mode_fault(image.mode):
+                return f"{path}: {fault}"
             if size == declared:
                 if pixels:
                     image.load()
@@ -212,8 +216,8 @@ def _box_fault(entry: Entry, size: tuple[int, int]) -> str | None:
         return None
     x1, y1, x2, y2 = box[0], box[1], box[0] + box[2], box[1] + box[3]
     over = max(-x1, -y1, x2 - size[0], y2 - size[1])
-    visible = min(x2, size[0]) > max(x1, 0) and min(y2, size[1]) > max(y1, 0)
-    if over > ROUNDING or not visible:
+    inside = np.array([max(x1, 0), max(y1, 0), min(x2, size[0]), min(y2, size[1])], np.float32)
+    if over > ROUNDING or not (inside[2:] > inside[:2]).all():
         return f"box {box} leaves the image of {size[0]} x {size[1]} pixels"
     return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image as PILImage
 
-from nas_fpn.detect.images import UNREADABLE
+from nas_fpn.detect.images import EXIF_ORIENTATION, UNREADABLE, mode_fault
 
 __all__ = [
     "SPLITS",
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test")
+NOT_TURNED = (0, 1)  # EXIF orientations: 0 is none, as some cameras write it
 ROUNDING = 1.0  # pixels: annotation tools overshoot the border by as much
 
 
@@ -77,15 +78,28 @@ def box_fault(corners: Sequence[float], width: int, height: int) -> str | None:
     return None
 
 
-def size_of(path: Path) -> tuple[int, int] | str:
-    """Width and height of an image file in pixels, or what is wrong with it."""
+def size_of(path: Path, *, upright: bool) -> tuple[int, int] | str:
+    """Width and height of an image file in pixels, or what is wrong with it.
+
+    ``upright``: it is wrong that EXIF data turn or mirror the image. Nothing says then whether its
+    labels are of the stored pixels or of what a viewer shows.
+    """
     if not path.is_file():
         return f"no such file {path}"
     try:
         with PILImage.open(path) as image:
             width, height = image.size
+            fault = mode_fault(image.mode)
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) if upright else 1
     except UNREADABLE as error:
         return f"{path} is not a readable image ({type(error).__name__})"
+    if fault:
+        return f"{path}: {fault}"
+    if turned not in NOT_TURNED:
+        return (
+            f"{path}: its EXIF data turns it (orientation {turned}), and its boxes may be of the "
+            "turned image: save it upright, and look at them"
+        )
     return width, height
 
 

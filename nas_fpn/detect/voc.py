@@ -31,6 +31,7 @@ class _Seen:
 
     faults: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
+    files: dict[Path, Path] = field(default_factory=dict)  # the XML file of each image
 
 
 def is_voc(folder: Path) -> bool:
@@ -109,14 +110,16 @@ def _read(folder: Path, file: Path, seen: _Seen, *, zero_based: bool) -> Foreign
         seen.faults.append(f"{file}: cannot be read: {error}")
         return None
     path = _image_of(folder, file, root.findtext("filename") or "")
-    size = size_of(path)
+    if (first := seen.files.setdefault(path.resolve(), file)) != file:
+        seen.faults.append(f"{file}: its image {path} is that of {first} too: mend <filename>")
+        return None
+    said = (root.findtext("size/width"), root.findtext("size/height"))
+    says = all(side and side.isdecimal() and side != "0" for side in said)
+    size = size_of(path, upright=not says)
     if isinstance(size, str):
         seen.faults.append(f"{file}: {size}")
         return None
-    said = (root.findtext("size/width"), root.findtext("size/height"))
-    if all(side and side.isdecimal() and side != "0" for side in said) and said != tuple(
-        map(str, size)
-    ):
+    if says and said != tuple(map(str, size)):
         seen.faults.append(
             f"{file}: says {said[0]} x {said[1]} pixels, the image has {size[0]} x {size[1]}; "
             "its boxes may be of another size: leave it out, or mend the size"

@@ -27,6 +27,7 @@ class _Seen:
 
     faults: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
+    labels: dict[Path, Path] = field(default_factory=dict)  # the image of each label file
 
 
 def is_yolo(folder: Path) -> bool:
@@ -48,13 +49,17 @@ def read_yolo(folder: Path) -> Foreign:
     names, places = _from_yaml(folder, described) if described else _from_classes(folder)
     splits: dict[str, tuple[ForeignImage, ...]] = {}
     for split, of_split in places.items():
-        read = (_read(path, names, seen) for place in of_split for path in _pictures(place, seen))
+        read = (
+            _read(folder, path, names, seen)
+            for place in of_split
+            for path in _pictures(place, seen)
+        )
         splits[split] = tuple(image for image in read if image is not None)
     if not any(splits.values()) and not seen.faults:
         raise DataError(
             f"{folder}: no image in {', '.join(str(p) for s in places.values() for p in s)}"
         )
-    _lonely_labels(splits, seen)
+    _lonely_labels(seen)
     notes = [f"{count} {kind}" for kind, count in seen.kinds.items()]
     return Foreign(splits, names, tuple(seen.faults), tuple(notes))
 
@@ -150,22 +155,25 @@ def _pictures(place: Path, seen: _Seen) -> Iterator[Path]:
             seen.faults.append(f"{place}:{number}: no such file {path}")
 
 
-def _labels_of(image: Path) -> Path:
-    """``labels`` in place of the last ``images`` of the path; else beside the image."""
+def _labels_of(folder: Path, image: Path) -> Path:
+    """``labels`` in place of the last ``images`` below the folder; else beside the image."""
     parts = list(image.parts)
-    for place in range(len(parts) - 2, -1, -1):
+    above = len(folder.parts) if image.is_relative_to(folder) else 0
+    for place in range(len(parts) - 2, above - 1, -1):
         if parts[place] == "images":
             parts[place] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    file, beside = Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")
+    return beside if beside.is_file() and not file.is_file() else file
 
 
-def _read(path: Path, names: Sequence[str], seen: _Seen) -> ForeignImage | None:
-    size = size_of(path)
+def _read(folder: Path, path: Path, names: Sequence[str], seen: _Seen) -> ForeignImage | None:
+    file = _labels_of(folder, path)
+    seen.labels[file] = path
+    size = size_of(path, upright=True)
     if isinstance(size, str):
         seen.faults.append(size)
         return None
-    file = _labels_of(path)
     if not file.is_file():
         seen.kinds["images have no label file: they are kept, as background"] += 1
         return ForeignImage(path, *size, ())
@@ -213,10 +221,20 @@ def _box(
     return fault or ForeignBox(names[label], corners)
 
 
-def _lonely_labels(splits: dict[str, tuple[ForeignImage, ...]], seen: _Seen) -> None:
-    """Label files whose image is missing are faults: their boxes would vanish unsaid."""
-    read = {_labels_of(image.path) for images in splits.values() for image in images}
-    for place in sorted({file.parent for file in read}):
+def _lonely_labels(seen: _Seen) -> None:
+    """Label files whose image is missing are faults: their boxes would vanish unsaid.
+
+    Where the image is there, and is in no split, that is a note.
+    """
+    places: dict[Path, set[Path]] = {}
+    for file, image in seen.labels.items():
+        places.setdefault(file.parent, set()).add(image.parent)
+    for place, images in sorted(places.items()):
+        pictured = {p.stem for one in images for p in one.iterdir() if p.suffix.lower() in PICTURES}
         for file in sorted(place.glob("*.txt")):
-            if file not in read and file.name not in ("classes.txt", "README.txt"):
+            if file in seen.labels or file.name in ("classes.txt", "README.txt"):
+                continue
+            if file.stem in pictured:
+                seen.kinds["images have a label file, are in no split and are left out"] += 1
+            else:
                 seen.faults.append(f"{file}: no image belongs to it")

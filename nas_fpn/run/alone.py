@@ -17,7 +17,7 @@ import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
 
-from nas_fpn.detect.images import letterbox
+from nas_fpn.detect.images import as_rgb, letterbox
 
 __all__ = ["Features", "Neck", "detect", "read_parts", "run_file"]
 
@@ -96,7 +96,7 @@ def detect(
     if not isinstance(picture, PILImage.Image):
         picture = PILImage.open(picture)
     config: Mapping[str, Any] = model.config  # type: ignore[assignment]
-    pixels, scale = letterbox(picture.convert("RGB"), config["image_size"])
+    pixels, scale = letterbox(as_rgb(picture), config["image_size"])
     device = next(model.parameters()).device
     images = [pixels.to(device).float() / 255]
     if proposals is None:

@@ -104,6 +104,7 @@ def faulty_document() -> Document:
     document = good_document()
     Path("images/broken.png").write_bytes(b"not an image")
     Path("images/short.png").write_bytes(Path("images/a.png").read_bytes()[:20])
+    PILImage.new("F", (4, 4)).save("images/deep.tif")
     turned = PILImage.new("RGB", (8, 6))
     exif = turned.getexif()
     exif[0x0112] = 6
@@ -119,6 +120,8 @@ def faulty_document() -> Document:
         {"id": 26, "file_name": "a.png", "width": 0, "height": 30},
         {"id": 27, "width": 40},
         "a.png",
+        {"id": 28, "file_name": "../images/b.png", "width": 20, "height": 20},
+        {"id": 29, "file_name": "deep.tif", "width": 4, "height": 4},
     ]
     document["categories"] += [
         {"id": 4, "name": "cow"},
@@ -139,6 +142,7 @@ def faulty_document() -> Document:
         {"id": 39, "bbox": [1, 1, 2, 2]},
         {**box, "id": 40, "image_id": 21},
         {**box, "id": 41, "bbox": [20.2, 1, 0.5, 2]},
+        {**box, "id": 42, "bbox": [19.9999999, 1, 0.5, 2]},
     ]
     return document
 
@@ -171,7 +175,7 @@ def test_where_no_image_is_found_it_is_asked_where_they_are(write):
 def test_skip_bad_leaves_the_faulty_out_and_lists_them(write):
     dataset, skipped = read_coco(write(faulty_document()), Path("images"), skip_bad=True)
     good, _ = read_coco(write(good_document()), Path("images"))
-    assert len(skipped) == 10 + 3 + 11
+    assert len(skipped) == 12 + 3 + 12
     assert dataset.images == good.images
     assert dataset.categories == good.categories
     assert [len(boxes) for boxes in dataset.boxes] == [len(boxes) for boxes in good.boxes]

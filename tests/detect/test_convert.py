@@ -9,6 +9,7 @@ from PIL import Image as PILImage
 from nas_fpn.detect.coco import read_coco
 from nas_fpn.detect.convert import Converted, convert
 from nas_fpn.detect.dataset import Dataset, to_coco
+from nas_fpn.detect.images import EXIF_ORIENTATION
 from nas_fpn.detect.shapes import write_shapes
 from nas_fpn.errors import DataError
 
@@ -21,9 +22,12 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def picture(path: Path, size: tuple[int, int] = (40, 30)) -> None:
+def picture(path: Path, size: tuple[int, int] = (40, 30), *, orientation: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    PILImage.new("RGB", size, (9, 90, 200)).save(path)
+    image = PILImage.new("RGB", size, (9, 90, 200))
+    exif = image.getexif()
+    exif[EXIF_ORIENTATION] = orientation
+    image.save(path, exif=exif)
 
 
 def text(path: Path, content: str) -> None:
@@ -100,10 +104,14 @@ def test_every_fault_of_voc_is_named_and_can_be_left_out(inside: Path) -> None:
         "<annotation><filename>elsewhere/e.jpg</filename></annotation>",
     )
     voc_file(folder, "f", "<object><name>cat</name><bndbox><xmin>one</xmin></bndbox></object>")
+    text(folder / "Annotations" / "g.xml", (folder / "Annotations" / "a.xml").read_text())
+    picture(folder / "JPEGImages" / "g.jpg")
+    picture(folder / "JPEGImages" / "h.jpg", orientation=3)
+    text(folder / "Annotations" / "h.xml", "<annotation></annotation>")
     assert message_of(folder) == (GOLDEN / "voc_faults.txt").read_text()
     assert not Path("out").exists()
     done = convert(folder, Path("out"), skip_bad=True)
-    assert len(done.skipped) == 6
+    assert len(done.skipped) == 8
     assert done.boxes == {"train": 1}
 
 
@@ -149,12 +157,36 @@ def test_classes_without_a_description_are_enough(inside: Path) -> None:
     assert convert(Path("yolo"), Path("out")).names == ("cat", "dog")
 
 
+def test_labels_beside_images_are_found_below_a_folder_named_images(inside: Path) -> None:
+    folder = Path("images/yolo")
+    text(folder / "data.yaml", "names: [cat]\ntrain: train\nval: images\n")
+    for place in ("train/a", "images/b"):
+        picture(folder / f"{place}.png")
+        text(folder / f"{place}.txt", "0 0.5 0.5 0.5 0.5\n")
+    done = convert(folder, Path("out"))
+    assert done.boxes == {"train": 1, "val": 1} and not done.notes
+
+
+def test_a_list_may_name_some_of_the_images(inside: Path) -> None:
+    yolo_folder(Path("yolo"), dict.fromkeys(("train/a", "train/b"), "0 0.5 0.5 0.5 0.5\n"))
+    text(Path("yolo/data.yaml"), "names: [cat]\ntrain: train.txt\n")
+    text(Path("yolo/train.txt"), "./images/train/a.jpg\n")
+    done = convert(Path("yolo"), Path("out"))
+    assert done.boxes == {"train": 1}
+    assert done.notes == ("1 images have a label file, are in no split and are left out",)
+    Path("yolo/images/train/b.jpg").unlink()
+    assert "labels/train/b.txt: no image belongs to it" in message_of(Path("yolo"))
+
+
 def test_every_fault_of_yolo_is_named_by_file_and_row(inside: Path) -> None:
     rows = "7 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.5\n0 0.9 0.5 0.9 0.5\n"
     rows += "x 1 1 1 1\n0 .5 .5 0 .5\n0 .5 .5 .5 .5\n"
     yolo_folder(Path("yolo"), {"train/a": rows, "val/b": "0 nan 0.5 0.5 0.5"})
     text(Path("yolo/labels/train/lonely.txt"), "0 0.5 0.5 0.5 0.5\n")
     text(Path("yolo/images/train/broken.jpg"), "no image")
+    picture(Path("yolo/images/train/turned.jpg"), orientation=6)
+    text(Path("yolo/labels/train/turned.txt"), "0 0.5 0.5 0.5 0.5\n")
+    picture(Path("yolo/images/train/mirrored.png"), orientation=2)
     assert message_of(Path("yolo")) == (GOLDEN / "yolo_faults.txt").read_text()
     assert convert(Path("yolo"), Path("out"), skip_bad=True).boxes == {"train": 1, "val": 0}
 
@@ -175,6 +207,13 @@ def test_every_fault_of_yolo_is_named_by_file_and_row(inside: Path) -> None:
 def test_a_description_that_is_wrong_is_refused(inside: Path, content: str, said: str) -> None:
     text(Path("yolo/data.yaml"), content)
     assert said in message_of(Path("yolo"))
+
+
+def test_a_turned_photograph_of_voc_is_taken_where_its_size_is_said(inside: Path) -> None:
+    voc_file(Path("voc"), "a", voc_object("cat", (1, 1, 40, 30)))
+    picture(Path("voc/JPEGImages/a.jpg"), orientation=6)
+    dataset = read_back(convert(Path("voc"), Path("out")), Path("voc"), "train")
+    assert dataset.boxes[0].tolist() == [[0, 0, 40, 30]]
 
 
 def test_what_is_there_is_never_written_over(inside: Path) -> None:
