@@ -236,7 +236,9 @@ def _end_to_end(folder: Path, condition: Condition, text: str, seed: int) -> dic
     training = run.settings.training.model_copy(
         update={"image_size": size, "steps": condition.steps, "freeze_level": frozen}
     )
-    reports = fit_detector(model, data.train, training, seed=seed, val=data.val, backbone=backbone)
+    reports = fit_detector(
+        model, data.train, training, seed=seed, val=data.val, backbones=[backbone]
+    )
     *_, last = reports
     return dict(last.scores)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from nas_fpn.errors import DataError
 
-__all__ = ["Category", "Dataset", "Image", "split_dataset", "take", "to_coco"]
+__all__ = ["Category", "Dataset", "Image", "split_dataset", "spread_evenly", "take", "to_coco"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,13 @@ def to_coco(dataset: Dataset) -> dict[str, Any]:
         "annotations": annotations,
         "categories": [{"id": c.id, "name": c.name} for c in dataset.categories],
     }
+
+
+def spread_evenly(dataset: Dataset, most: int) -> Dataset:
+    """At most ``most`` images, evenly spread over the data."""
+    count = len(dataset.images)
+    chosen = [count * i // most for i in range(most)] if count > most else list(range(count))
+    return take(dataset, chosen)
 
 
 def take(dataset: Dataset, chosen: Sequence[int]) -> Dataset:

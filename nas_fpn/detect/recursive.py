@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nas_fpn.detect.body import check_features, name_levels, project
 from nas_fpn.necks import FeedbackResNet, RecursiveNeck, convert_convolutions
 
-__all__ = ["RecursiveBackboneWithNeck", "make_switchable"]
+__all__ = ["RecursiveBackboneWithNeck", "all_backbones", "make_switchable"]
 
 SWITCHED = ("layer2", "layer3", "layer4")  # the last three of a ResNet, which the paper converts
 
@@ -68,9 +68,19 @@ class RecursiveBackboneWithNeck(nn.Module):
         """The neck, as in a detector that is not recursive; its keys are ``recursive.neck``."""
         return self.recursive.neck
 
+    @property
+    def copies(self) -> tuple[nn.Module, ...]:
+        """The backbones of further passes; none where all share the one that was given."""
+        return tuple(self.recursive.backbones[1:])
+
     def forward(self, images: Tensor) -> "OrderedDict[str, Tensor]":
         """Take images [B, 3, S, T] to one feature for each level."""
         return name_levels(self.recursive(images), self.levels, self.project)
+
+
+def all_backbones(model: nn.Module, backbone: nn.Module) -> tuple[nn.Module, ...]:
+    """The backbone that a detector was built with, and the copies that a recursive one made."""
+    return (backbone, *getattr(model.backbone, "copies", ()))
 
 
 class _FedBackbone(nn.Module):

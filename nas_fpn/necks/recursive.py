@@ -164,6 +164,7 @@ class FeedbackResNet(nn.Module):
             )
         for name in names:
             self.add_module(name, parts[name])
+        self.feature_info = getattr(net, "feature_info", None)  # timm's names of the stages
         self._stem = ("conv1", "bn1", activation, "maxpool")
         self.feedback_channels = {
             level: _shortcut_channels(parts[stage], stage)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas_fpn.detect.dataset import Dataset, take, to_coco
+from nas_fpn.detect.dataset import Dataset, spread_evenly, take, to_coco
 from nas_fpn.errors import DataError
 from nas_fpn.proxy.backbone import Backbone
 from nas_fpn.proxy.bank import VERSION
 from nas_fpn.proxy.settings import ProxySettings
-from nas_fpn.proxy.sources import Batch, Source, batches, spread_evenly
+from nas_fpn.proxy.sources import Batch, Source, batches
 from nas_fpn.proxy.streaming import Layout, Places, put, streamed_file
 from nas_fpn.proxy.views import VIEWS, Seen
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nas_fpn.detect.dataset import Dataset, take
+from nas_fpn.detect.dataset import Dataset
 from nas_fpn.detect.images import open_image
 from nas_fpn.proxy.views import Seen, View, see
 
-__all__ = ["Batch", "Source", "batches", "spread_evenly"]
+__all__ = ["Batch", "Source", "batches"]
 
 BATCH = 8  # images through the backbone at once: its early features are large
 
@@ -63,10 +63,3 @@ def _look(source: Source, number: int) -> list[Seen]:
         see(picture, boxes, labels, view=view, image_size=size, number=number)
         for view in source.views
     ]
-
-
-def spread_evenly(data: Dataset, most: int) -> Dataset:
-    """At most ``most`` images, evenly spread over the data."""
-    count = len(data.images)
-    chosen = [count * i // most for i in range(most)] if count > most else list(range(count))
-    return take(data, chosen)

@@ -176,7 +176,7 @@ def _tuned(
             training,
             seed=run.settings.seed,
             label_offset=label_offset(detector),
-            backbone=parts.backbone if parts.has_weights else None,
+            backbones=parts.backbones,
         )
         with _threads(run):
             try:

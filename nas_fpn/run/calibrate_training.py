@@ -15,6 +15,7 @@ from torch import nn
 
 from nas_fpn.detect import DetectorSettings, build_detector, label_offset
 from nas_fpn.detect.dataset import Dataset, take
+from nas_fpn.detect.recursive import all_backbones
 from nas_fpn.language import SHIPPED, Words, lower, parse
 from nas_fpn.necks import Neck
 from nas_fpn.proxy.backbone import build_backbone
@@ -126,7 +127,7 @@ class EndToEnd:
             seed=self.seed,
             val=data.val,
             label_offset=label_offset(reference.detector),
-            backbone=backbone if has_weights else None,
+            backbones=all_backbones(model, backbone) if has_weights else (),
         )
         scores = dict[str, float]()
         try:

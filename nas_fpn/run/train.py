@@ -121,7 +121,7 @@ def run_train(job: TrainJob) -> Iterator[Step | Report]:
         seed=job.seed,
         val=data.val,
         label_offset=offset,
-        backbone=parts.backbone if parts.has_weights else None,
+        backbones=parts.backbones,
         checkpoint=checkpoint,
     )
     for report in reports:
@@ -166,7 +166,7 @@ def _notes(job: TrainJob, parts: Parts) -> Iterator[str]:
     """What a reader of the scores has to know of the start."""
     if job.warmed is not None:
         yield f"backbone: from {job.warmed.name}, warmed up in a run"
-    if job.init is not None and not parts.has_weights:
+    if job.init is not None and not parts.backbones:
         yield (
             "init: the weights of the neck were trained on the features of a backbone with "
             "weights, and this one began without any"

@@ -38,6 +38,7 @@ class TrainLog:
             _write(path, question)
         for row in _rows(folder / "log.jsonl"):
             self._logged.add(row["steps"])
+            self.seconds = row["seconds"]
 
     def outcome(self) -> Report | None:
         """The last report of a training that is done, else None."""

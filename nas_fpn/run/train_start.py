@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nas_fpn.detect import DetectorSettings, build_detector
 from nas_fpn.detect.dataset import Dataset
+from nas_fpn.detect.recursive import all_backbones
 from nas_fpn.errors import RunError
 from nas_fpn.language import Architecture, lower
 from nas_fpn.necks import Neck
@@ -24,14 +25,15 @@ __all__ = ["Parts", "first_detector"]
 class Parts:
     """A detector, and what it is made of, to be looked at afterwards.
 
-    ``has_weights`` says that the backbone begins with some, so that it is to be treated with care.
+    ``backbones`` begin with weights, so that they are to be treated with care: the backbone, and
+    what a recursive detector has of copies of it; none where it begins without any.
     """
 
     model: nn.Module
     backbone: Backbone
     standard: Standardised
     neck: Neck
-    has_weights: bool
+    backbones: tuple[nn.Module, ...]
 
 
 def first_detector(
@@ -83,7 +85,8 @@ def first_detector(
         )
     except ValueError as fault:
         raise RunError(f"[detector] kind = {detector.kind!r}: {fault}") from fault
-    return Parts(model, features, standard, neck, has_weights)
+    careful = all_backbones(model, features) if has_weights else ()
+    return Parts(model, features, standard, neck, careful)
 
 
 def _start(neck: Neck, folder: Path) -> dict[int, tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ training that goes on after an interruption gives the numbers of one that was ne
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -40,16 +40,16 @@ def fit_detector(
     seed: int,
     val: Dataset | None = None,
     label_offset: int = 0,
-    backbone: nn.Module | None = None,
+    backbones: Sequence[nn.Module] = (),
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Report]:
     """Train ``model`` in place; yield its losses now and then, and its AP on ``val``.
 
     ``model`` takes images [3, S, S] in 0..1 and targets ("boxes" xyxy in network pixels,
     "labels", ours plus ``label_offset``; "proposals" if the data has some) to a dict of losses.
-    ``backbone`` is the part of it that came with weights: the settings freeze some of it, and the
-    rest learns slower; None: all learns alike. A report has "loss", "loss/NAME" (means since the
-    last one) and "rate"; at an evaluation the scores of :func:`average_precision` too, of the
+    ``backbones`` are the parts of it that came with weights: the settings freeze some of each, and
+    the rest learns slower; without, all learns alike. A report has "loss", "loss/NAME" (means since
+    the last one) and "rate"; at an evaluation the scores of :func:`average_precision` too, of the
     averaged weights.
     After the last report ``model`` holds the averaged weights and is in evaluation mode.
 
@@ -60,11 +60,15 @@ def fit_detector(
     """
     began = time.perf_counter()
     device = pick_device(settings.device)
-    still = _frozen(backbone, settings)
+    still = tuple(
+        part
+        for one in backbones
+        for part in freeze(one, level=settings.freeze_level, norms=settings.freeze_norms)
+    )
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = make_average(model)
     steps = settings.steps_for(len(train.images))
-    slow = [] if backbone is None else [p for p in backbone.parameters() if p.requires_grad]
+    slow = [p for one in backbones for p in one.parameters() if p.requires_grad]
     optimiser = _optimiser(model, settings, slow=slow)
     first, before = 0, 0.0
     if checkpoint is not None:
@@ -189,12 +193,6 @@ class _Sums:
         means = {name: float(value) / self.count for name, value in self.parts.items()}
         self.parts, self.count = {}, 0
         return means
-
-
-def _frozen(backbone: nn.Module | None, settings: TrainingSettings) -> tuple[nn.Module, ...]:
-    if backbone is None:
-        return ()
-    return freeze(backbone, level=settings.freeze_level, norms=settings.freeze_norms)
 
 
 def _train_mode(model: nn.Module, still: tuple[nn.Module, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_fpn.detect.dataset import Dataset
+from nas_fpn.detect.dataset import Dataset, spread_evenly
 from nas_fpn.detect.images import load_image
 
 __all__ = ["Standardised", "freeze", "measure", "stand_still"]
@@ -68,9 +68,8 @@ def measure(
     """Mean and standard deviation [C] of each level, over up to 64 images of the data set."""
     was_training = backbone.training
     backbone.eval()
-    step = max(len(dataset.images) // MEASURED, 1)
     sums: dict[int, Tensor] = {}
-    for image in dataset.images[::step][:MEASURED]:
+    for image in spread_evenly(dataset, MEASURED).images:
         pixels, _ = load_image(image.path, image_size)
         for level, feature in backbone(pixels[None].float() / 255).items():
             moments = torch.stack((feature.mean((0, 2, 3)), feature.square().mean((0, 2, 3))))

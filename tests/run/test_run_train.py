@@ -22,6 +22,7 @@ from nas_fpn.proxy.settings import BackboneSettings, DataSettings
 from nas_fpn.record import Report
 from nas_fpn.run.leave import detector_source
 from nas_fpn.run.train import TrainJob, run_train
+from nas_fpn.run.train_log import TrainLog
 from nas_fpn.training import TrainingSettings, read_detections
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
@@ -144,6 +145,13 @@ def test_a_killed_job_goes_on_to_the_same_folder(
         assert {**mine, "seconds": 0} == {**whole, "seconds": 0}
 
 
+def test_a_log_that_is_taken_up_knows_how_long_it_was_at_work(tmp_path: Path) -> None:
+    log = TrainLog(tmp_path / "one", {"seed": 0})
+    assert log.seconds == 0.0
+    log.write(Report(4, {"loss": 1.0}, 12.5))
+    assert TrainLog(tmp_path / "one", {"seed": 0}).seconds == 12.5
+
+
 def test_a_folder_keeps_its_question(trained: TrainJob) -> None:
     other = replace(
         trained,
@@ -184,6 +192,32 @@ def test_a_neck_starts_from_exported_weights_and_their_statistics(
     assert said.startswith("init: ") and "began without any" in said
     again = load_file(one.folder / "neck" / "features.safetensors")
     assert all(torch.equal(again[name], value) for name, value in moved.items())
+
+
+def test_every_pass_of_a_recursive_detector_learns_at_the_rate_of_the_backbone(
+    data: DataSettings, tmp_path: Path
+) -> None:
+    settings = BackboneSettings(name="resnet10t")
+    weights = build_backbone(settings, (3, 4, 5), seed=9).net.state_dict()
+    save_file(weights, tmp_path / "backbone.safetensors")
+    one = job(
+        tmp_path / "one",
+        data,
+        neck="width 8\np3..p5 = c3..c5 -> conv1\n",
+        backbone=settings,
+        warmed=tmp_path / "backbone.safetensors",
+        detector=DetectorSettings(head_depth=1, recursive_steps=2, recursive_width=8),
+        training=TrainingSettings(
+            image_size=64, steps=1, batch_size=2, evaluations=1, backbone_rate=0.0
+        ),
+    )
+    reports(one)
+    whole = load_file(one.folder / "model.safetensors")
+    for step in (0, 1):
+        prefix = f"backbone.recursive.backbones.{step}.net."
+        kept = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
+        assert kept.keys() >= {"conv1.0.weight", "layer3.0.conv1.weight"}
+        assert all(torch.equal(v, weights[k]) for k, v in kept.items() if k in weights)
 
 
 def test_a_backbone_starts_as_a_run_warmed_it_up(data: DataSettings, tmp_path: Path) -> None:

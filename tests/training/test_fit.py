@@ -118,7 +118,7 @@ def test_a_backbone_with_weights_learns_slower_and_keeps_its_norms(data: Dataset
     model = Toy()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     still = SETTINGS.model_copy(update={"backbone_rate": 0.0})
-    list(fit_detector(model, data, still, seed=1, backbone=model.backbone))
+    list(fit_detector(model, data, still, seed=1, backbones=[model.backbone]))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith("backbone."), name
 

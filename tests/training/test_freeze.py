@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nas_fpn.detect import DetectorSettings, build_detector
+from nas_fpn.detect.dataset import take
+from nas_fpn.detect.recursive import all_backbones
+from nas_fpn.language import parse
+from nas_fpn.necks import Neck
 from nas_fpn.proxy.backbone import build_backbone
 from nas_fpn.proxy.settings import BackboneSettings
 from nas_fpn.training import Standardised, freeze, measure, stand_still
@@ -56,6 +61,42 @@ def test_a_module_that_is_no_timm_model_has_its_norms_frozen_only() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     assert freeze(net, level=5, norms=True) == (net[1],)
     assert net[0].weight.requires_grad
+
+
+def test_every_pass_of_a_recursive_detector_stands_still_alike() -> None:
+    backbone = build_backbone(BackboneSettings(name="resnet10t"), (3, 4, 5), seed=0)
+    model = build_detector(
+        DetectorSettings(kind="retinanet", recursive_steps=3, recursive_width=8, head_depth=1),
+        backbone,
+        Neck(parse("width 8\np3..p5 = c3..c5 -> conv1\n"), (128, 256, 512), seed=0),
+        num_classes=1,
+        image_size=64,
+        seed=0,
+    )
+    still = [m for b in all_backbones(model, backbone) for m in freeze(b, level=2, norms=True)]
+    model.train()
+    stand_still(tuple(still))
+    first, *others = model.backbone.recursive.backbones
+    learning = {name: p.requires_grad for name, p in first.named_parameters()}
+    assert {False, True} == set(learning.values()) and not learning["net.conv1.0.weight"]
+    assert len(others) == 2
+    for one in others:
+        assert {name: p.requires_grad for name, p in one.named_parameters()} == learning
+        for (name, mine), (_, part) in zip(first.named_modules(), one.named_modules(), strict=True):
+            assert mine.training == part.training, name
+
+
+def test_features_are_measured_over_the_whole_data(tmp_path: Path) -> None:
+    data = dataset(tmp_path, [[], [(0, 0, 60, 40)]])
+    grey, red, many = (take(data, rows) for rows in ([0], [1], [0] * 70 + [1] * 50))
+
+    class Plain(nn.Module):
+        def forward(self, pixels: Tensor) -> dict[int, Tensor]:
+            return {3: pixels}
+
+    one, other, mean = (measure(Plain(), d, image_size=64)[3][0] for d in (grey, red, many))
+    expected = one + (other - one) * 50 / 120
+    torch.testing.assert_close(mean, expected, atol=0.01, rtol=0)
 
 
 def test_features_are_scaled_to_mean_0_and_std_1(
