@@ -1,6 +1,7 @@
 """Explaining a neck: who is explained, against what; a whole run at the smallest size, resumed."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,25 @@ def whole(folder: Path, controller: str) -> Run:
 
 def noted(run: Run, against: Path | None = None) -> list[str]:
     return [one.text for one in explain_run(run, against=against) if isinstance(one, Noted)]
+
+
+def test_an_explanation_under_other_steps_begins_with_nothing(
+    searched: Path, tmp_path: Path
+) -> None:
+    """Necks, seeds and split are the same; its trainings are named by all that decides them."""
+    folder = Path(shutil.copytree(searched, tmp_path / "mine"))
+    whole = len(noted(read_run(folder)))
+    history = read_history(folder / "history.jsonl")
+    (event,) = (one for one in history.events if one["event"] == "explain")
+    trained = [one["of"] for one in history.events if one["event"] == "ablation"]
+    assert set(event["trainings"]) == set(trained) and len(trained) == whole
+    toml = (folder / "run.toml").read_text()
+    (folder / "run.toml").write_text(toml.replace("steps = 2\nbatch_size", "steps = 1\nbatch_size"))
+    events = explain_run(read_run(folder))
+    next(one for one in events if isinstance(one, Noted))
+    events.close()  # killed after its first training
+    known = explained(read_history(folder / "history.jsonl"))
+    assert known is not None and (known.done, known.wanted) == (1, whole)
 
 
 @pytest.mark.slow
