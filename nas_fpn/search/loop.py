@@ -368,8 +368,9 @@ class Loop:
 
     def _settle_paused(self) -> None:
         """Nothing else is to be done: let the best go on if none is complete, or tell one."""
-        assert self._rungs is not None
-        best = None if any_found(self._entries) else self._rungs.leader()
+        best = None  # without rungs, which an edit of halving may have taken away, nobody goes on
+        if self._rungs is not None and not any_found(self._entries):
+            best = self._rungs.leader()
         if best is not None and has_room(self._plan, due(self._plan, self._entries[best])):
             self._promote(best)
         else:

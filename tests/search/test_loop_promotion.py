@@ -223,3 +223,19 @@ def test_where_trials_are_few_the_best_of_them_is_trained_in_full(path: Path, tr
     assert len(whole) == 1
     first = [report.scores["ap"] for entry in entries for report in entry.reports[:1]]
     assert whole[0].reports[0].scores["ap"] == max(first)
+
+
+@pytest.mark.parametrize("halving", [None, Halving((100, 200), eta=2)], ids=["none", "stop"])
+def test_trials_that_an_edit_of_halving_leaves_paused_are_told(
+    path: Path, halving: Halving | None
+) -> None:
+    run(path, **promoting(trials=6))
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if b'"event": "pause"' in line)
+    path.write_bytes(b"".join(lines[: last + 1]))
+    left = {one.number for one in read_history(path).entries if one.paused}
+    assert left
+    run(path, **promoting(trials=6, halving=halving, accept_drift=True))
+    entries = read_history(path).entries
+    assert all(one.outcome is not None for one in entries)
+    assert {"stopped"} == {o.state for one in entries if one.number in left and (o := one.outcome)}
