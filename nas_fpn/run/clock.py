@@ -112,6 +112,10 @@ class RunClock:
         """Seconds until all should be over."""
         return self.seconds - margin_of(self.seconds) - self.spent()
 
+    def to_export(self) -> float:
+        """Seconds until the export has to begin, which is given the time of a training."""
+        return self.to_end() - self.training()
+
     def left(self) -> float:
         """Seconds until what is in training is cut, so that the check can be made."""
         return self.to_end() - self._reserve()

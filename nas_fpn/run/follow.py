@@ -51,7 +51,7 @@ def is_over(history: History, settings: RunSettings) -> bool:
     trained as were asked for, or the last :data:`FREE` proposals in a row needed no training
     (the space has nothing new). After it comes the check on test: unless ``confirm.seeds`` is 0,
     or a neck or a baseline is missing, a "verdict" on the best of both must be there. Where time
-    ended it the line "over" says so, after the check.
+    ended it the line "over" says so, after the check or in its place.
     """
     ended = _ended(history, settings)
     if ended is None or ended.late or not settings.confirm.seeds:

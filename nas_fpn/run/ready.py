@@ -26,7 +26,7 @@ from nas_fpn.run.prepare import Step, check_measured, prepare
 from nas_fpn.run.prior import Prior, prior_names, read_prior
 from nas_fpn.run.question import Question, make_problem, read_question
 from nas_fpn.run.settings import Run, RunSettings
-from nas_fpn.run.short import within
+from nas_fpn.run.short import in_the_time, within
 from nas_fpn.run.started import Started
 from nas_fpn.run.timed import Planned, minutes_wanted, run_clock, start_plan
 from nas_fpn.run.trainer import Trainer, build_neck, cached_bank, neck_cost
@@ -41,7 +41,9 @@ from nas_fpn.search import (
     load_controller,
 )
 
-__all__ = ["Asked", "Ready", "Spread", "make_ready", "trials_wanted"]
+__all__ = ["Asked", "Ready", "Spread", "make_ready", "prove_measure", "trials_wanted"]
+
+MEASURING = "the command of [limits] measure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ def make_ready(
     check_measured(bank, "val", told)
     check_measured(bank, "test", told[: run.settings.confirm.seeds and 1])
     problem, controller = _ask(run, question, prior, bank.channels)
+    planning = clock if clock is not None and clock.is_to_plan else None
     packed = Packed(workers=0)
     if spread is not None:
         run, packed = yield from settle(
@@ -114,8 +117,8 @@ def make_ready(
             history,
             started=spread.started,
             sessions=spread.sessions,
-            timed=clock is not None and clock.is_to_plan,
-            clock=clock if clock is not None and clock.is_to_plan else None,
+            timed=planning is not None,
+            clock=planning,
         )
         torch.set_num_threads(run.settings.proxy.threads)
         yield packed
@@ -141,7 +144,7 @@ def make_ready(
         open_ended=clock is not None and most is None,
     )
     trainer = _trainer(run, question, prepared.bank)
-    _prove_measure(run, trainer, question, bank)
+    prove_measure(run, trainer, question, bank, clock=planning)
     return Ready(
         run=run,
         question=question,
@@ -160,15 +163,17 @@ def make_ready(
 def trials_wanted(settings: RunSettings, on_record: int | None, asked: str | None) -> int:
     """The budget: of the command line, else the larger of the file and the record.
 
+    "+N" adds to the record, which has what was asked for last; to the file where nothing is yet.
+
     Raises:
         RunError: for an ``asked`` that is neither a number nor "+" and a number.
     """
-    before = max(settings.budget.trials, on_record or 0)
+    in_file = settings.budget.trials
     if asked is None:
-        return before
+        return max(in_file, on_record or 0)
     if not asked.removeprefix("+").isdecimal() or int(asked) == 0:
         raise RunError(f"--trials = {asked!r}: should be a number of trials, or +100 for more")
-    return before + int(asked) if asked.startswith("+") else int(asked)
+    return (on_record or in_file) + int(asked) if asked.startswith("+") else int(asked)
 
 
 def _ask(
@@ -242,16 +247,19 @@ def _limits(settings: RunSettings) -> dict[str, float]:
     return limits
 
 
-def _prove_measure(run: Run, trainer: Trainer, question: Question, bank: Bank) -> None:
+def prove_measure(
+    run: Run, trainer: Trainer, question: Question, bank: Bank, *, clock: RunClock | None
+) -> None:
     """A command that cannot measure is wrong now, not in every trial; where trials train is here.
 
     Raises:
-        RunError: as the command would in a trial.
+        RunError: as the command would in a trial, and where it takes all of the clock's time.
     """
     if (
         trainer.limits is not None
         and trainer.limits.command
         and run.settings.ray.address == "local"
     ):
-        neck = build_neck(question.warmup_neck, bank, seed=run.settings.seed)
-        trainer.limits.measure(neck, bank, run.settings.proxy, seed=run.settings.seed)
+        with in_the_time(clock, run, MEASURING):
+            neck = build_neck(question.warmup_neck, bank, seed=run.settings.seed)
+            trainer.limits.measure(neck, bank, run.settings.proxy, seed=run.settings.seed)

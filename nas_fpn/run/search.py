@@ -132,14 +132,15 @@ def _search(
             yield from tidied(checkpoint_folder(run), loop, trials)
             if spread is not None:
                 spread.sessions.close()  # the check trains here
-            yield from check_on_test(
+            unchecked = yield from check_on_test(
                 ready.run, record, record.history, loop.entries, trainer, clock=clock
             )
-            if clock is not None and not clock.is_closed and (over := loop.ending()).late:
+            over = loop.ending()
+            if clock is not None and not clock.is_closed and (over.late or unchecked):
                 record.append(over_event(clock, over.trained))
 
         with closing(steps()) as trained:  # an interrupt stops the workers at once
-            patience = clock.to_end if clock is not None else lambda: PATIENCE
+            patience = clock.to_export if clock is not None else lambda: PATIENCE
             yield from followed(history_path, trained, views(ready.run), patience=patience)
     history = read_history(history_path)
     for said in (nothing_learnt(history, run.settings.objectives[0]), trust_said(history)):

@@ -19,6 +19,7 @@ __all__ = ["has_room", "in_the_time", "within"]
 
 Out = TypeVar("Out")
 
+PREPARING = "reading the data"  # what a preparation begins with, before it says so
 PREPARED = 0.7  # of the time, at most, for the preparation
 
 
@@ -27,6 +28,8 @@ def within(
 ) -> Generator[Step, None, Out]:
     """``steps`` of the preparation, refused as soon as they are seen to take most of the time.
 
+    One step that takes all of it, as on a slow disk, is ended as :func:`in_the_time` does.
+
     Raises:
         RunError: which says how many minutes would do.
     """
@@ -34,7 +37,8 @@ def within(
     try:
         while True:
             try:
-                step = next(steps)
+                with in_the_time(clock, run, stage or PREPARING):
+                    step = next(steps)
             except StopIteration as end:
                 result: Out = end.value
                 return result

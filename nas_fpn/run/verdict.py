@@ -7,7 +7,7 @@ which nothing has seen. Still a proxy: the backbone stays frozen.
 Where the run's time is bounded there are as many seeds as fit, whatever they say.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 
@@ -41,13 +41,14 @@ def check_on_test(
     trainer: Trainer,
     *,
     clock: RunClock | None = None,
-) -> Iterator[Step | Checked]:
+) -> Generator[Step | Checked, None, bool]:
     """Append the event "verdict" to the record, unless it holds this very one; yield how far.
 
     With a ``clock`` it takes the seeds of ``[confirm]``, more while there is time up to
     ``max_seeds``, or fewer; one on record for the same two necks is enough. Does nothing where
     ``[confirm] seeds`` is 0, or where a neck or a baseline is missing. A training that diverged
-    has the score 0; "diverged" counts them where there are any.
+    has the score 0; "diverged" counts them where there are any. Returns whether there was no time
+    for a single pair.
     """
     objective = run.settings.objectives[0]
     control = best_entry([e for e in entries if e.is_baseline], objective)
@@ -56,7 +57,7 @@ def check_on_test(
     most = asked_for.seeds if clock is None else max(asked_for.seeds, asked_for.max_seeds)
     seeds = [run.settings.seed + 1 + i for i in range(most if asked_for.seeds else 0)]
     if found is None or control is None or not seeds:
-        return
+        return False
     asked: Event = {
         "event": "verdict",
         "split": "test",
@@ -66,7 +67,7 @@ def check_on_test(
         **({} if clock is not None else {"seeds": seeds}),
     }
     if any(asked.items() <= event.items() for event in proxy_checks(history.events)):
-        return
+        return False
     began = perf_counter()
     total = 2 * len(seeds)
     scores: dict[str, list[float]] = {"trial": [], "control": []}
@@ -91,7 +92,7 @@ def check_on_test(
             diverged += score is None
         took = monotonic() - since
     if not scores["trial"]:
-        return
+        return True
     spent = {} if clock is None else {"spent": round(clock.spent(), 3)}
     checked = {
         **asked,
@@ -105,6 +106,7 @@ def check_on_test(
     record.append(checked)
     yield Step(STAGE, total, total)
     yield Checked(checked)
+    return False
 
 
 def _seconds(entry: Entry) -> float:

@@ -80,6 +80,14 @@ def test_a_machine_that_slows_down_leaves_a_smaller_check_and_a_search_all_the_s
     assert clock.to_end() - clock.left() == pytest.approx(150.0), "a quarter of 600"
 
 
+def test_what_waits_at_the_end_leaves_the_export_the_time_of_a_training() -> None:
+    clock = RunClock(600.0, began=0.0, before=500.0, now=Now())
+    clock.follow(steps=300, seeds=3, expected=10.0)
+    assert clock.to_end() - clock.to_export() == 10.0
+    clock.learn([entry(60.0)])
+    assert clock.to_end() - clock.to_export() == 60.0
+
+
 def test_a_closed_clock_has_room_for_nothing() -> None:
     clock = RunClock(600.0, began=0.0, now=Now())
     clock.close()

@@ -4,6 +4,8 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +17,11 @@ from nas_fpn.proxy.footprint import memory_mb
 from nas_fpn.record import Entry, read_history
 from nas_fpn.report import answer_text
 from nas_fpn.run import Run, RunSettings, export_from_run, read_run, search_run
+from nas_fpn.run.clock import RunClock
 from nas_fpn.run.limits import Limits, limits_of
 from nas_fpn.run.measure import run_measure
 from nas_fpn.run.question import read_question
+from nas_fpn.run.ready import prove_measure
 from nas_fpn.run.trainer import build_neck, cached_bank
 from tests.run.test_run_search import TINY
 
@@ -187,6 +191,19 @@ def test_a_wrong_command_ends_a_search_before_its_first_trial(tmp_path: Path) ->
     with pytest.raises(RunError, match="should print a number above 0"):
         search(folder)
     assert not (folder / "history.jsonl").exists()
+
+
+def test_a_command_that_takes_all_of_the_time_is_ended(tmp_path: Path) -> None:
+    class Slow:
+        @property
+        def warmup_neck(self) -> None:
+            time.sleep(60.0)
+
+    given: Any = SimpleNamespace(limits=SimpleNamespace(command="mine"))
+    slow: Any = Slow()
+    run = read_run(begin(tmp_path / "mine", "measure = 'mine'"))
+    with pytest.raises(RunError, match=r"the command of \[limits\] measure had not ended after"):
+        prove_measure(run, given, slow, given, clock=RunClock(10.0, began=time.monotonic() - 6.7))
 
 
 @pytest.mark.parametrize("line", ["'", "''"])

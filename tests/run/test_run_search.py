@@ -275,7 +275,10 @@ def test_a_watch_counts_and_compares(searched: tuple[Path, list[Event]]) -> None
 
 @pytest.mark.parametrize(
     ("on_record", "asked", "wanted"),
-    [(None, None, 50), (150, None, 150), (None, "80", 80), (50, "+100", 150), (150, "+5", 155)],
+    [
+        *((None, None, 50), (150, None, 150), (20, None, 50), (None, "80", 80), (None, "+10", 60)),
+        *((50, "+100", 150), (150, "+5", 155), (20, "+10", 30)),
+    ],
 )
 def test_the_budget(on_record: int | None, asked: str | None, wanted: int) -> None:
     assert trials_wanted(RunSettings(), on_record, asked) == wanted

@@ -49,6 +49,24 @@ def test_a_preparation_that_takes_most_of_the_time_is_refused_at_once() -> None:
     assert f"{refused.value}\n" == (GOLDEN / "plan_preparation.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_one_step_that_takes_all_of_the_time_is_ended(before: int) -> None:
+    clock = RunClock(10.0, began=0.0, now=Now(6.7))  # 0.1 s before what is kept in hand
+    done = []
+
+    def steps() -> Generator[Step, None, None]:
+        for _ in range(before):
+            yield Step("tuning", 0, 1)
+        done.append("begun")
+        time.sleep(60.0)
+        done.append("slept")
+
+    said = f"{'tuning' if before else 'reading the data'} had not ended after"
+    with pytest.raises(RunError, match=said):
+        list(within(steps(), clock, run_of(1 / 6)))
+    assert done == ["begun"]
+
+
 @pytest.mark.parametrize("minutes", [10.0, math.inf])
 def test_a_preparation_that_leaves_time_is_let_through(minutes: float) -> None:
     now = Now()

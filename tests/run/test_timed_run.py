@@ -111,6 +111,22 @@ def test_without_time_nothing_more_is_begun_and_the_record_says_so(tmp_path: Pat
     assert any("the time is over" in (line or "") for line in said)
 
 
+def test_a_run_without_time_for_its_check_is_over_all_the_same(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "mine")
+    steps = search_run(read_run(folder))
+    for event in steps:
+        if isinstance(event, Over):
+            break
+    steps.close()
+    settings = read_run(folder).settings
+    assert not is_over(read_history(folder / "history.jsonl"), settings)
+    for late in (290, 0):  # the second session finds that it is so, and says nothing again
+        list(search_run(read_run(folder), began=time.monotonic() - late))
+        assert kinds(folder)[-1] == "over"
+        assert kinds(folder).count("over") == 1
+        assert is_over(read_history(folder / "history.jsonl"), settings)
+
+
 def test_fewer_steps_are_the_runs_own_from_then_on(tmp_path: Path) -> None:
     folder = begin(tmp_path / "mine")
     header = {"event": "run", "version": 1, "plan": {"steps": 3, "most_steps": 6}}
