@@ -1,6 +1,7 @@
 """``nas-fpn train`` and ``nas-fpn predict``: an ordinary training tool around any neck."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,24 @@ def test_predict_says_what_is_missing(
     assert code == 2 and "cannot be decoded" in err
     code, _, err = run(capsys, "predict", str(trained), "a/x.png", "b/x.png", "--json")
     assert code == 2 and "two pictures have one name" in err
+
+
+def test_predict_draws_over_no_picture(
+    capsys: pytest.CaptureFixture[str], trained: Path, data: Path, tmp_path: Path
+) -> None:
+    first, second = sorted((data / "images").glob("test_*.png"))[:2]
+    shutil.copyfile(first, tmp_path / "a.png")
+    shutil.copyfile(second, tmp_path / "b.png")
+    before = (tmp_path / "a.png").read_bytes()
+    pictures = [str(tmp_path / name) for name in ("b.png", "a.png")]
+    (tmp_path / "c").mkdir()
+    code, _, err = run(
+        capsys, "predict", str(trained), *pictures, "--to", str(tmp_path / "c" / "..")
+    )
+    drawing = tmp_path / "c" / ".." / "b.png"
+    said = f"{drawing}: is one of the pictures\n--to names another folder\n"
+    assert (code, err) == (2, said)
+    assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_predict_draws_what_a_fast_rcnn_finds_in_the_boxes_it_is_given(

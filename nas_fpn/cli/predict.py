@@ -45,6 +45,11 @@ def predict(
         raise RunError("nothing to do\ngive --to FOLDER for pictures, or --json for the boxes")
     if len({path.stem for path in images}) < len(images):
         raise RunError("two pictures have one name\nname each once, or call the verb twice")
+    drawings = [None if to is None else to / f"{path.stem}.png" for path in images]
+    inputs = {path.resolve() for path in images}
+    for drawing in drawings:
+        if drawing is not None and drawing.resolve() in inputs:
+            raise RunError(f"{drawing}: is one of the pictures\n--to names another folder")
     from nas_fpn.run.predict import found_in, kind_of, load_detector
     from nas_fpn.run.predict_proposals import proposals_for
 
@@ -56,8 +61,7 @@ def predict(
         _tell_without(given.without, total=len(images))
     model = load_detector(folder)
     rows: list[dict[str, Any]] = []
-    for place, path in enumerate(images):
-        drawing = None if to is None else to / f"{path.stem}.png"
+    for place, (path, drawing) in enumerate(zip(images, drawings, strict=True)):
         own = None if given is None else given.boxes[place]
         rows.append(found_in(model, path, threshold=threshold, drawing=drawing, proposals=own))
         if not json_:

@@ -29,6 +29,8 @@ from nas_fpn.necks.operand_weights import operand_weights
 __all__ = ["export_neck"]
 
 STATISTICS = "features.safetensors"  # of a run: what the features were scaled by
+COMPANIONS = (STATISTICS, "trial.json")  # what callers put beside a neck, besides:
+DETECTOR = "detector"
 DEPLOYED = "deployed: norms folded, branches merged, fusion weights constant; not for training"
 
 
@@ -48,12 +50,14 @@ def export_neck(
     ``provenance`` says in the README and in the source where the neck comes from, row by row.
     ``beside`` says what other files the caller puts there, for the README's list. ``form`` asks
     for the deployed form, for other formats and for adapters. Files of the same names are
-    overwritten, those of formats and adapters not asked for and ``with_backbone/`` removed; others
+    overwritten, those of formats and adapters not asked for and ``with_backbone/`` removed, and so
+    is what an earlier export of a run put beside its neck: the caller writes his afterwards. Others
     are left alone. Raises RunError where a form cannot be written.
     """
     facts = Facts.of(neck, scaled=STATISTICS in (beside or {}), deploy=form.deploy)
     check_adapters(form.adapters, facts)
     folder.mkdir(parents=True, exist_ok=True)
+    _forget(folder)
     architecture, origin = neck.architecture, dict(provenance or {})
     if form.deploy:
         origin |= {"form": DEPLOYED}
@@ -93,3 +97,13 @@ def export_neck(
     )
     (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
     return folder
+
+
+def _forget(folder: Path) -> None:
+    """Remove what callers put beside another neck, if ``folder`` holds one of an earlier export."""
+    if not all((folder / name).is_file() for name in ("neck.neck", "model.safetensors")):
+        return
+    for name in COMPANIONS:
+        (folder / name).unlink(missing_ok=True)
+    if (folder / DETECTOR / "detector.py").is_file():
+        shutil.rmtree(folder / DETECTOR)

@@ -136,6 +136,29 @@ def test_the_folder_holds_what_its_readme_lists(tmp_path: Path) -> None:
     assert all(f"`{name}`" in readme.partition("| holds |")[2] for name in FILES - {"README.md"})
 
 
+def test_what_lay_beside_another_neck_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    neck = make(small(parse("p3 = c3 -> conv1\n")))
+    beside = ("features.safetensors", "trial.json", "detector/detector.py", "detector/neck/neck.py")
+    mine = ("notes.txt", "detector/mine.txt")
+    (tmp_path / "detector" / "neck").mkdir(parents=True)
+    for name in (*beside, *mine):
+        (tmp_path / name).touch()
+    export_neck(neck, tmp_path)
+    assert all((tmp_path / name).exists() for name in (*beside, *mine)), "no export of ours"
+    export_neck(neck, tmp_path)
+    assert not any((tmp_path / name).exists() for name in beside)
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_folder_called_detector_that_holds_none_is_left_alone(tmp_path: Path) -> None:
+    neck = make(small(parse("p3 = c3 -> conv1\n")))
+    export_neck(neck, tmp_path)
+    (tmp_path / "detector").mkdir()
+    (tmp_path / "detector" / "mine.txt").touch()
+    export_neck(neck, tmp_path)
+    assert (tmp_path / "detector" / "mine.txt").exists()
+
+
 def test_equal_necks_give_equal_bytes(exported: dict[str, Exported], tmp_path: Path) -> None:
     for name in ("nas_fpn", "bifpn"):
         one = exported[name]
