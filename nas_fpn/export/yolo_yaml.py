@@ -25,6 +25,19 @@ _STAGES = {  # the word, and its arguments besides the depth
     "VoVGSCSP": ("vovgscsp", ()),
 }
 _CONVS = {"Conv": ("conv", "stride"), "GSConv": ("gsconv", "stride[conv=gsconv]")}
+# Of a row of the backbone only the stride counts: at which argument it stands, else what it is.
+_STRIDE_AT = {
+    **dict.fromkeys(("Conv", "Conv2", "DWConv", "GSConv", "GhostConv", "RepConv", "SCDown"), 2),
+    "nn.MaxPool2d": 1,
+}
+_STRIDES = {
+    **dict.fromkeys(("A2C2f", "BottleneckCSP", "Bottleneck", "C1", "C2", "C2PSA", "C2f"), 1),
+    **dict.fromkeys(("C2fAttn", "C2fCIB", "C2fPSA", "C3", "C3Ghost", "C3TR", "C3k2", "C3x"), 1),
+    **dict.fromkeys(("AIFI", "ELAN1", "HGBlock", "LightConv", "PSA", "RepC3"), 1),
+    **dict.fromkeys(("RepNCSPELAN4", "SPP", "SPPELAN", "SPPF", "Silence", "VoVGSCSP"), 1),
+    **dict.fromkeys(("Concat", "nn.Identity"), 1),
+    **{"AConv": 2, "ADown": 2, "Focus": 2, "HGStem": 4},
+}
 _KNOWN = [*_CONVS, *_STAGES, "nn.Upsample", "Concat", *_ENDS]
 _C2F = (
     "C2f is near csp[kernel=3, gather=all], not equal: there the half that enters the bottlenecks "
@@ -262,14 +275,29 @@ def _many(value: object) -> list[object]:
 
 
 def _backbone(given: YoloRows) -> list[_Feature]:
-    """The level of each row: a convolution (or Focus) at stride 2 goes up one."""
+    """The level of each row: one at stride 2 goes up one."""
     features: list[_Feature] = []
     for number in range(given.first):
         source, _, module, arguments = given.rows[number]
         level = 0
         if number > 0 or source != -1:
             level = _source(given, number, _many(source)[0], features).level
-        halves = module == "Focus" or (len(arguments) > 2 and arguments[2] == 2)
-        level += halves and not str(module).startswith(("SPP", "C3", "C2"))
+        level += _stride(given, number, str(module), arguments).bit_length() - 1
         features.append(_Feature(level, ((f"c{level}", level, ""),)))
     return features
+
+
+def _stride(given: YoloRows, row: int, module: str, arguments: list[Any]) -> int:
+    """The stride of a row of the backbone, 1, 2 or 4."""
+    place = _STRIDE_AT.get(module)
+    if place is None and module not in _STRIDES:
+        hint = near(module, [*_STRIDE_AT, *_STRIDES])
+        mend = f"write a row of the same stride, as [-1, 1, Conv, [64, 3, 2]], in its place{hint}"
+        raise given.error(row, f"no stride is known of the module {module!r}", mend)
+    if place is None:
+        return _STRIDES[module]
+    default = arguments[0] if module == "nn.MaxPool2d" and arguments else 1  # as in torch
+    stride = arguments[place] if len(arguments) > place else default
+    if isinstance(stride, bool) or stride not in (1, 2, 4):
+        raise given.error(row, f"{module} with stride {stride!r}", "write 1, 2 or 4")
+    return int(stride)

@@ -225,6 +225,30 @@ def test_a_yolo_head_at_one_width_is_the_shipped_pan(tmp_path: Path) -> None:
     assert identity(parse(imported.text)) == identity(parse(ours))
 
 
+@pytest.mark.parametrize(
+    "stem",
+    [
+        ("Conv, [64, 3, 2]", "nn.MaxPool2d, [2, 2, 0]"),
+        ("Conv, [64, 3, 2]", "nn.MaxPool2d, [2]"),
+        ("Conv, [64, 3, 2]", "ADown, [128]"),
+        ("Focus, [64, 3]", "SCDown, [128, 3, 2]"),
+        ("HGStem, [32, 48]", "HGBlock, [48, 128, 3]"),
+        ("HGStem, [32, 48]", "nn.MaxPool2d, [3, 1, 1]"),
+    ],
+)
+def test_levels_of_a_backbone_go_by_the_strides_of_its_modules(
+    tmp_path: Path, stem: tuple[str, str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(YOLO, encoding="utf-8")
+    expected = said(import_neck(path))
+    changed = YOLO
+    for row, module in zip(("Conv, [64, 3, 2]", "Conv, [128, 3, 2]"), stem, strict=True):
+        changed = changed.replace(row, module, 1)
+    path.write_text(changed, encoding="utf-8")
+    assert said(import_neck(path)) == expected
+
+
 FPN = f"dict(type='FPN', {RESNET}, num_outs=5"
 WRONG = {
     "unknown_type": "neck = dict(type='PAFNP', in_channels=[8])",
@@ -275,6 +299,8 @@ def test_an_option_of_another_kind_of_file() -> None:
 
 
 ROWS = {
+    "row_backbone": ("SPPF, [1024, 5]", "HGStemm, [32, 48]"),
+    "row_stride": ("Conv, [64, 3, 2]", "Conv, [64, 3, 3]"),
     "row_module": ("C3, [512, False]", "C3k2, [512, False]"),
     "row_args": ("[256, 3, 2]]\n  - [[-1, 14]", "[256, 7, 2]]\n  - [[-1, 14]"),
     "row_levels": ("[[-1, 6], 1, Concat", "[[-1, 4], 1, Concat"),
