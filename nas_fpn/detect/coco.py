@@ -136,7 +136,7 @@ def _check_images(
         if _is_id(number):
             seen.add(number)
         path = folder / entry["file_name"] if fault is None else folder
-        if fault is None and (first := taken.setdefault(path.resolve(), number)) != number:
+        if fault is None and (first := taken.setdefault(path.resolve(), entry["id"])) != number:
             fault = f"the file is taken already, by image {first}: give one entry all its boxes"
         if fault is not None:
             faults.append(f"{where}: {fault}")
