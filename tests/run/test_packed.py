@@ -61,6 +61,22 @@ def packed(
     return *outcome(steps), seen
 
 
+def packed_at(spent: float, how: Callable[[Packing], Packing]) -> Packed:
+    """Decided when so many of a run's 100 seconds are spent."""
+    clock = RunClock(100.0, began=0.0, now=lambda: spent)
+    steps = pack(
+        run_of(),
+        lambda: NECK,
+        Path("bank"),
+        History(),
+        machine=TWO,
+        timed=True,
+        clock=clock,
+        try_out=how,
+    )
+    return outcome(steps)[1]
+
+
 def test_the_fastest_is_taken_and_all_are_told() -> None:
     run, found, _ = packed(run_of(), RATES)
     assert (run.settings.ray.workers, run.settings.proxy.threads, found.workers) == (2, 1, 2)
@@ -84,18 +100,7 @@ def test_what_is_clearly_worse_is_the_last_that_is_tried() -> None:
 
 def test_without_time_for_the_rest_the_first_is_taken_and_that_is_said() -> None:
     seen, measure = trying(RATES)
-    clock = RunClock(100.0, began=0.0, now=lambda: 71.0)
-    steps = pack(
-        run_of(),
-        lambda: NECK,
-        Path("bank"),
-        History(),
-        machine=TWO,
-        timed=True,
-        clock=clock,
-        try_out=measure,
-    )
-    _, found = outcome(steps)
+    found = packed_at(71.0, measure)
     assert [one.workers for one in seen] == [2]
     assert found.text == (
         "2 trials at a time on 1 thread each: 11.2 steps a second; "
@@ -108,19 +113,8 @@ def test_trying_ends_with_the_time() -> None:
         time.sleep(60.0)
         raise AssertionError("it was not ended")
 
-    clock = RunClock(100.0, began=0.0, now=lambda: 96.0)
-    steps = pack(
-        run_of(),
-        lambda: NECK,
-        Path("bank"),
-        History(),
-        machine=TWO,
-        timed=True,
-        clock=clock,
-        try_out=hangs,
-    )
     with pytest.raises(RunError, match="trying how many trials at a time are fastest had not"):
-        outcome(steps)
+        packed_at(96.0, hangs)
 
 
 def test_processes_that_die_are_no_choice_unless_all_do() -> None:
