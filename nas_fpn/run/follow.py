@@ -145,7 +145,7 @@ def _free_in_a_row(history: History) -> int:
     count = 0
     for line in history.events:
         kind = line["event"]
-        if kind == "pause":
+        if kind in {"pause", "drift"}:
             count = 0
         elif kind == "tell" and not (entry := history.entries[line["trial"]]).is_baseline:
             assert entry.outcome is not None

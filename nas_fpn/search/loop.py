@@ -313,6 +313,10 @@ class Loop:
                 outcome = entries[event["trial"]].outcome
                 assert outcome is not None
                 self._close(event["trial"], outcome)
+            elif event["event"] == "drift":
+                self._free = 0  # limits may be others: what needed no training may need some now
+        if self._plan.accept_drift:  # its line came after those
+            self._free = 0
         for entry in self.entries:
             if entry.outcome is None and entry.pauses and not entry.paused:
                 self._lead(entry.number)  # it was promoted

@@ -159,6 +159,14 @@ def test_baselines_train_whatever_they_cost(path: Path) -> None:
     assert states(path) == ["complete", "complete", "rejected", "rejected", "rejected"]
 
 
+def test_limits_that_are_loosened_begin_a_search_anew_that_had_ended_by_them(path: Path) -> None:
+    assert run(path, limits={"params_m": 0.0}, free=3)[-1] == Over(trained=0, exhausted=True)
+    assert run(path, free=3, trials=2, accept_drift=True)[-1] == Over(trained=2, exhausted=False)
+    before = path.read_bytes()
+    assert run(path, free=3, trials=2) == [Over(trained=2, exhausted=False)]
+    assert path.read_bytes() == before
+
+
 def test_a_limit_on_what_is_no_cost_is_an_error(path: Path) -> None:
     with pytest.raises(RunError, match="limits: 'gmac' is no cost of a neck; there are params_m"):
         run(path, limits={"gmac": 1.0})
