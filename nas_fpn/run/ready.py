@@ -14,6 +14,7 @@ import torch
 from nas_fpn.errors import RunError, SpaceError
 from nas_fpn.language import Architecture, Space, decode, encode, identity
 from nas_fpn.proxy.bank import Bank
+from nas_fpn.proxy.train import pick_device
 from nas_fpn.record import Genotype, History
 from nas_fpn.run.clock import RunClock, minutes_on_record
 from nas_fpn.run.code import check_backbone
@@ -41,7 +42,7 @@ from nas_fpn.search import (
     load_controller,
 )
 
-__all__ = ["Asked", "Ready", "Spread", "make_ready", "prove_measure", "trials_wanted"]
+__all__ = ["Asked", "Ready", "Spread", "make_ready", "prove_measure", "repeats", "trials_wanted"]
 
 MEASURING = "the command of [limits] measure"
 
@@ -140,6 +141,7 @@ def make_ready(
         limits=_limits(run.settings),
         halving=run.settings.halving,
         accept_drift=asked.accept_drift,
+        repeats=repeats(run.settings, here=spread is None),
         clock=clock,
         open_ended=clock is not None and most is None,
     )
@@ -235,6 +237,13 @@ def _genotype(space: Space, neck: Architecture) -> Genotype | None:
         return encode(space, neck)
     except SpaceError:  # no member of the space: a control all the same
         return None
+
+
+def repeats(settings: RunSettings, *, here: bool) -> bool:
+    """Whether trials train on the CPU, where the same training gives the same numbers."""
+    if here or settings.ray.workers == 0:
+        return pick_device(settings.proxy.device).type == "cpu"
+    return settings.proxy.device == "cpu" or not settings.ray.gpus_per_trial
 
 
 def _limits(settings: RunSettings) -> dict[str, float]:

@@ -122,8 +122,8 @@ class Loop:
     def report(self, number: int, report: Report) -> bool:
         """Put a report of trial ``number`` on record; False: stop training, it ended or is paused.
 
-        One that is on record already, from before a crash, must be equal and is not written
-        again. Raises :class:`RunError` if it is not.
+        One that is on record already, from before a crash, is not written again, and must be equal
+        where trainings repeat: :class:`RunError` if it is not.
         """
         entry = self._entries[number]
         if entry.outcome is not None or entry.paused:
@@ -139,7 +139,7 @@ class Loop:
             self._entries[number] = entry
             if not self._pauses():
                 self._climb(number, report)
-        elif not self._plan.accept_drift:
+        elif self._plan.repeats and not self._plan.accept_drift:
             check_report(self._record.path, number, before, report)
         self._reached[number] = before or report
         self._progress.append(Reported(entry, report))

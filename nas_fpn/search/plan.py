@@ -82,7 +82,8 @@ class Plan:
     cost is above one of ``limits`` (by the names of the cost) is rejected; baselines are controls
     and train whatever they cost, to the full number of steps, without a pause. ``prior``
     are the names that the problem's prior came by, in its order. ``accept_drift``
-    goes on where the record says other than what is computed now.
+    goes on where the record says other than what is computed now. Where ``repeats``, a training
+    that is made again gives the reports on record; else, as on a GPU, those stay.
 
     With a ``clock`` nothing is started that would not end in time, and what runs over is cut;
     ``open_ended`` then leaves the number of trials to it, and ``trials`` is what is expected.
@@ -97,6 +98,7 @@ class Plan:
     halving: Halving | None = None
     free: int = FREE
     accept_drift: bool = False
+    repeats: bool = True
     clock: Clock | None = None
     open_ended: bool = False
 

@@ -288,6 +288,15 @@ def test_a_report_that_does_not_repeat_is_an_error_and_named(path: Path) -> None
     assert read_history(path).entries[0].reports[0].scores == {"ap": 0.5}
 
 
+def test_where_trainings_do_not_repeat_the_report_on_record_stays(path: Path) -> None:
+    with_loop(path, lambda loop: loop.report(loop.next().number, Report(100, {"ap": 0.5})))
+    run(path, repeats=False)
+    entry = read_history(path).entries[0]
+    assert entry.reports[0].scores == {"ap": 0.5}
+    assert entry.outcome is not None
+    assert entry.outcome.state == "complete"
+
+
 @pytest.mark.parametrize("workers", [3, 40])
 def test_trials_in_flight_at_a_kill_run_again_under_their_numbers(path: Path, workers: int) -> None:
     def start(loop: Loop) -> None:
