@@ -33,6 +33,7 @@ from nas_fpn.search.outcomes import (
     check_repeated,
     check_report,
     due,
+    failed,
     fault,
     first_objective,
     passed_by,
@@ -128,9 +129,8 @@ class Loop:
         entry = self._entries[number]
         if entry.outcome is not None or entry.paused:
             return False
-        reason = fault(self._plan, entry, report)
-        if reason is not None:
-            self._end(number, self._failed(number, reason))
+        if (reason := fault(self._plan, entry, report)) is not None:
+            self._end(number, failed(self._reached.get(number), reason))
             return False
         before = next((r for r in entry.reports if r.steps == report.steps), None)
         if before is None:
@@ -161,7 +161,7 @@ class Loop:
             self._end(number, Outcome("complete", last.scores, last.steps, last.seconds))
         else:
             reason = failure or "the training gave no report"
-            self._end(number, self._failed(number, reason))
+            self._end(number, failed(self._reached.get(number), reason))
 
     def reject(self, number: int, reason: str) -> None:
         """Trial ``number`` takes more than is allowed, as was measured: it counts for nothing."""
@@ -315,8 +315,7 @@ class Loop:
                 self._close(event["trial"], outcome)
             elif event["event"] == "drift":
                 self._free = 0  # limits may be others: what needed no training may need some now
-        if self._plan.accept_drift:  # its line came after those
-            self._free = 0
+        self._free *= not self._plan.accept_drift  # the line of that came after those
         for entry in self.entries:
             if entry.outcome is None and entry.pauses and not entry.paused:
                 self._lead(entry.number)  # it was promoted
@@ -398,7 +397,3 @@ class Loop:
     def _is_cut(self, number: int, report: Report) -> bool:
         is_own = not self._entries[number].is_baseline
         return self._rungs is not None and is_own and self._rungs.stops(number, report.steps)
-
-    def _failed(self, number: int, reason: str) -> Outcome:
-        last = self._reached.get(number, Report(0, {}))
-        return Outcome("failed", steps=last.steps, seconds=last.seconds, reason=reason)

@@ -18,6 +18,7 @@ __all__ = [
     "check_repeated",
     "check_report",
     "due",
+    "failed",
     "fault",
     "first_objective",
     "passed_by",
@@ -64,6 +65,12 @@ def check_report(path: Path, number: int, before: Report, report: Report) -> Non
             "the proxy, its data or a library has changed, or the machine does not repeat "
             "itself; go on with --accept-drift"
         )
+
+
+def failed(last: Report | None, reason: str) -> Outcome:
+    """Of a trial that has failed behind its ``last`` report, None where it gave none."""
+    reached = last or Report(0, {})
+    return Outcome("failed", steps=reached.steps, seconds=reached.seconds, reason=reason)
 
 
 def any_found(entries: Iterable[Entry]) -> bool:
