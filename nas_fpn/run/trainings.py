@@ -192,9 +192,17 @@ def training_folder(run: Path, event: Event) -> Path | None:
         mark = inside(run, f"{name}.json")
         if not mark.is_file() and name == own:
             return inside(run, own)  # nobody has claimed it since
-        if mark.is_file() and json.loads(bounded(mark))["of"] == event["of"]:
+        if mark.is_file() and _marked(mark) == event["of"]:
             return inside(run, name)
     return None
+
+
+def _marked(mark: Path) -> str | None:
+    """The training that a mark names; None where it cannot be read."""
+    try:
+        return str(json.loads(bounded(mark))["of"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _claim(folder: Path, of: str) -> None:

@@ -315,7 +315,8 @@ class Loop:
                 self._close(event["trial"], outcome)
             elif event["event"] == "drift":
                 self._free = 0  # limits may be others: what needed no training may need some now
-        self._free *= not self._plan.accept_drift  # the line of that came after those
+        if self._plan.accept_drift:  # its line came after those
+            self._free = 0
         for entry in self.entries:
             if entry.outcome is None and entry.pauses and not entry.paused:
                 self._lead(entry.number)  # it was promoted
